@@ -116,6 +116,7 @@ IDS = [
     _case("silence a b --for 2h30m --local", 0, "a: silenced", "b: silenced", "2 h 30 min"),
     _case("silence a b --for 2x --local", 3, "'2x' is not a time: write seconds, or 90s, 5m, 2h30m, 1d."),
     _case("silence a --local", 3, "--for"),
+    _case("test no-such-name-here --local", 3, "There is no target no-such-name-here."),
     _case("silence a 2h --local", 3, "Did you mean --for 2h?"),
     _case("silence --for 2h --local", 3, "--group or --tag"),
     _case("silence --tag it --for 5m --local", 0, "mail-rome: silenced", "5 min"),

@@ -46,6 +46,12 @@ def warn_of_parents(items: Mapping[str, Item], changed: Collection[str]) -> None
             say(finding.what, err=True)
 
 
+def warn_of_parents_of_file(items: Mapping[str, Item]) -> None:
+    """Say which targets of a file depend on one that is not in it, or on themselves."""
+    for finding in check_parents(targets_of(items)):
+        say(finding.what.replace("which is not a target:", "which is not in the file: without that target"), err=True)
+
+
 def warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
     """Say which fields of these items popwatch does not know."""
     for warning in unknown_fields(items):

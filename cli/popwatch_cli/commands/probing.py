@@ -1,6 +1,7 @@
 """`popwatch test`: tests from this machine, without AWS, with the same prober as the function's."""
 
 import json
+import shlex
 import sys
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -208,7 +209,18 @@ def test(
         click.echo(json.dumps(to_json(target, outcome)))
     else:
         say(_for_people(target, outcome, now, options["verbose"]))
+        if not choice.in_use and outcome.reason == "no-such-name" and "." not in target.host:
+            _say_of_local_target(target.host)
     sys.exit(0 if succeeded(outcome) else FAILED_CODE)
+
+
+def _say_of_local_target(name: str) -> None:
+    """Say how a target of the local stack is tested: a name without a dot is more often an id than a server."""
+    # Not imported at the beginning: without a stack, `popwatch test` starts without boto3.
+    from popwatch_cli.installation import local_runs  # noqa: PLC0415
+
+    if local_runs():
+        say(f"A local stack is running here: `popwatch test {shlex.quote(name)} --local` tests a target of it.")
 
 
 def _log_in(choice: StackChoice, target: Target, options: dict[str, Any], *, given: set[str]) -> Outcome:

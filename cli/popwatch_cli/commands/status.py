@@ -22,6 +22,7 @@ from popwatch_cli.options import Choice
 from popwatch_cli.output.live_view import View
 from popwatch_cli.output.status_table import banner, details, headline, table_of
 from popwatch_cli.output.terminal import console, say
+from popwatch_cli.rehearsal.simulation import maintenance_until
 from popwatch_cli.selection import Selection, selecting
 
 REFRESH_SECONDS = 5.0
@@ -74,10 +75,18 @@ def status(choice: Any, *, selection: Selection, watch: bool, states: tuple[str,
         click.echo(f"None of {counted(len(selected(whole)), 'target')} is {' or '.join(states)}.")
     elif selection.ids:
         for row in fleet.targets:
-            say("\n".join(details(row, now)))
+            say("\n".join(details(row, now, _end_of_window(row, now))))
     else:
         show(console(), fleet, now)
     sys.exit(outcome)
+
+
+def _end_of_window(row: TargetStatus, now: datetime) -> datetime | None:
+    """When the maintenance window of now ends; None without one, and in a silence, whose end is among the remarks."""
+    policy = row.target.policy
+    if not policy.enabled or row.silence(now) or not policy.in_maintenance(now):
+        return None
+    return maintenance_until(policy, now.replace(second=0, microsecond=0))
 
 
 def _outcome(fleet: FleetStatus, now: datetime) -> CheckStatus:

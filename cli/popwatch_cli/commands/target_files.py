@@ -14,6 +14,7 @@ from popwatch_cli.commands.before_writing import (
     confirm,
     warn_of_idle_fields,
     warn_of_parents,
+    warn_of_parents_of_file,
     warn_of_unknown_fields,
     with_parents,
 )
@@ -179,6 +180,11 @@ def check(choice: Any, file: Path | None) -> None:
     found = all_mistakes(entries, {})
     defaults = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), {})
     warn_of_idle_fields([entry.fields for entry in entries], defaults)
+    by_id = {str(entry.fields["target_id"]): dict(entry.fields) for entry in entries}
+    if file:
+        warn_of_parents_of_file(by_id)
+    else:
+        warn_of_parents(by_id, by_id)
     for mistake in found:
         click.secho(mistake, fg="red")
     if not entries:

@@ -151,8 +151,8 @@ def _shared(row: TargetStatus, now: datetime) -> dict[str, str]:
     return found | {LAST_TEST: ", ".join(filter(None, parts))}
 
 
-def details(row: TargetStatus, now: datetime) -> Iterator[str]:
-    """Everything about the present status of a target, a line for each thing."""
+def details(row: TargetStatus, now: datetime, maintenance_end: datetime | None = None) -> Iterator[str]:
+    """Everything about the present status of a target, a line for each thing; `maintenance_end`: of a window of now."""
     target, health, policy = row.target, row.health, row.target.policy
     since = f" for {duration(now - row.since)}, since {utc(row.since)}" if row.since else ""
     failed = f"{row.error.message} ({row.reason})" if row.error else ""
@@ -172,6 +172,7 @@ def details(row: TargetStatus, now: datetime) -> Iterator[str]:
         "Next test": _next_test(row, now),
         "Certificate": "" if days is None else ("expired" if days < 0 else f"{counted(days, 'day')} left"),
         "Mailbox": _mailbox(row, now),
+        "Maintenance": f"until {utc(maintenance_end)}" if maintenance_end else "",
         "Remarks": "; ".join(row.remarks(now)),
         "Runbook": target.runbook,
         "Notes": target.notes,
