@@ -92,10 +92,10 @@ def test_at_a_time(do: Do, stack: Installation) -> None:
         elsewhere = do("receivers", "a", "--event", "down", "--at", "03:00", "--timezone", "UTC")
         do("silence", "a", "--for", "12h")
         silenced = do("receivers", "a", "--at", "2026-11-24T20:00Z")
-    assert "a, b: in maintenance at 2026-11-25 02:00:00 UTC, until 2026-11-25 03:00:00 UTC." in held
+    assert "a, b: in maintenance at 2026-11-25 03:00:00 CET, until 2026-11-25 04:00:00 CET." in held
     assert "down 3" not in held
     assert "down 3" in elsewhere
-    assert "a: in maintenance at 2026-11-24 20:00:00 UTC, until 2026-11-25 00:00:00 UTC." in silenced
+    assert "a: in maintenance at 2026-11-24 21:00:00 CET, until 2026-11-25 01:00:00 CET." in silenced
     assert "d: no such alerts are sent (`max_alerts` is 0)." in do("receivers", "d")
     assert "c: no such alerts are sent (by their fields)." in do("receivers", "c", "--event", "slow")
 

@@ -86,7 +86,8 @@ def receivers(
     else:
         show(console(), found, subscribers)
         unsent = _unsent(sending, [AlertEvent(event) for event in dict.fromkeys(events)])
-        for line in (*map(escape, (*_notes(held, silent, times), *unsent)), *remarks_on(subscribers)):
+        notes = [*map(escape, (*_notes(held, silent, times), *unsent)), *remarks_on(subscribers)]
+        for line in ["", *notes] if notes and found else notes:
             console().print(line, highlight=False)
     complete = all(any(alerts.receivers) for same in found for alerts in same.alerts)
     sys.exit(0 if complete else NO_RECEIVER_CODE)
