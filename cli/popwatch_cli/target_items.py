@@ -38,6 +38,13 @@ LONGEST_ID = 128
 """Characters of an id (model/fields.py): what is longer is not one, and is cut."""
 
 
+ZONE_OF = {
+    "CEST": "Europe/Berlin", "EEST": "Europe/Helsinki", "BST": "Europe/London", "EDT": "America/New_York",
+    "CDT": "America/Chicago", "CST": "America/Chicago", "MDT": "America/Denver", "PDT": "America/Los_Angeles",
+    "PST": "America/Los_Angeles", "IST": "Asia/Kolkata", "JST": "Asia/Tokyo", "AEST": "Australia/Sydney",
+}  # fmt: skip
+"""Abbreviations that people write for a zone, of which the IANA database has no name; one zone of each."""
+
 MOST_SAME_PROBLEMS = 5
 
 TEMPORARY = "popwatch-verify-"
@@ -175,7 +182,8 @@ def _with_hint(problem: Problem, item: Mapping[str, Any]) -> Problem:
 
 @lru_cache(64)  # reading the names of all zones takes some time, and a mistake may be in many targets
 def _zone_hint(text: str) -> str:
-    return did_you_mean(text, available_timezones())
+    meant = ZONE_OF.get(text.strip().upper())
+    return f" Did you mean `{meant}`?" if meant else did_you_mean(text, available_timezones())
 
 
 def targets_of(items: Mapping[str, Item], now: datetime | None = None) -> dict[str, Target]:

@@ -16,7 +16,7 @@ from popwatch_cli.files.csv import write_csv
 from popwatch_cli.files.entries import FileEntry, FileError, load_json
 from popwatch_cli.files.target_files import read_all_entries, read_entries, write_entries
 from popwatch_cli.output.report_text import _cell
-from popwatch_cli.target_items import all_mistakes, changes_of, compare, missing_target, typed_item
+from popwatch_cli.target_items import all_mistakes, changes_of, compare, missing_target, mistakes_of, typed_item
 
 ITEM = {
     "target_id": "mail-berlin",
@@ -536,6 +536,24 @@ def test_nothing_of_a_change_is_cut_in_a_pipe() -> None:
     assert len(shorter) < 200
     [mistake] = all_mistakes([FileEntry(1, {"target_id": "i" * 128})], {})
     assert "i" * 128 in mistake
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "meant"),
+    [
+        ("timezone", "CEST", "Europe/Berlin"),
+        ("timezone", "Europe/Berln", "Europe/Berlin"),
+        ("tls", "ssl", "implicit"),
+        ("tls", "stls", "starttls"),
+        ("tls", "implict", "implicit"),
+        ("maintenance", "patch-nite", "patch-night"),
+    ],
+)
+def test_what_may_be_meant(field: str, written: str, meant: str) -> None:
+    """Also by words of other programs."""
+    schedules = {"patch-night": [{"from": "22:00", "until": "23:00"}]}
+    [mistake] = mistakes_of({"target_id": "a", "host": "h", "schedules": schedules, field: written}, {})
+    assert mistake.explanation.endswith(f" Did you mean `{meant}`?")
 
 
 def test_an_id_in_other_letters() -> None:

@@ -268,12 +268,17 @@ def _boolean(value: object) -> bool:
     raise ValueError(f"{quote(value)} is neither true nor false")
 
 
+_OTHER_WORDS = {"ssl": "implicit", "ssl/tls": "implicit", "tls": "implicit", "stls": "starttls"}
+"""Words of other programs for entries of enumerations."""
+
+
 def _one_of(members: type[Member]) -> Callable[[object], Member]:
     def parse(value: object) -> Member:
         try:
             return members(str(value).strip().lower())
         except ValueError:
-            hint = did_you_mean(str(value)[:_QUOTED], members).strip()
+            written = str(value)[:_QUOTED].strip().lower()
+            hint = did_you_mean(_OTHER_WORDS.get(written, written), members).strip()
             listed = f"{quote(value)} is not one of {', '.join(members)}"
             raise ValueError(f"{listed}. {hint}" if hint else listed) from None
 
