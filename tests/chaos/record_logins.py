@@ -88,8 +88,10 @@ class Logins:
             begin, end = self.time(one.order), min(one.until, at)
             if begin < at and end > at - READ_AGAIN and (one.denied or end - begin > LASTING):
                 return Meaning.DOUBTFUL
+        if not test.login and any(self._is_left_out(test, one) for one in stored):
+            return Meaning.DOUBTFUL
         counted = [self._counted(name, one, test.order) for one in stored]
-        own = self._own_refusals(test, stored[-1])
+        own = self._own_refusals(test, stored[-1], "refused")
         if (not any(counted) and not own) or (test.login and all(len(it) < MOST_REFUSALS for it in counted)):
             return Meaning.NOTHING
         waits = len(stored) == 1 and all(it and it.answer == "refused" for it in counted[-1])
@@ -99,12 +101,17 @@ class Logins:
         )
         return Meaning.FAILS if waits and not accepted and not test.login else Meaning.DOUBTFUL
 
-    def _own_refusals(self, test: facts.Tested, stored: CredentialChanged) -> list[LoginTried]:
-        """The logins of a target that were refused without a code, since it was last accepted."""
+    def _is_left_out(self, test: facts.Tested, stored: CredentialChanged) -> bool:
+        """Whether a target has refused a revision twice, once with `[AUTH]`, so that its greeting decides."""
+        own = self._own_refusals(test, stored, *REFUSALS)
+        return len(own) >= MOST_REFUSALS and any(one.answer == "rejected" for one in own)
+
+    def _own_refusals(self, test: facts.Tested, stored: CredentialChanged, *answers: str) -> list[LoginTried]:
+        """The logins of a target that were refused with one of these, since it was last accepted."""
         found: list[LoginTried] = []
         for one in self.by_target[test.target]:
             if one.number == stored.number and one.order < test.order:
-                found = [] if one.answer == "accepted" else [*found, *([one] if one.answer == "refused" else ())]
+                found = [] if one.answer == "accepted" else [*found, *([one] if one.answer in answers else ())]
         return found
 
     def _counted(self, name: str, stored: CredentialChanged, order: int) -> list[LoginTried | None]:

@@ -139,6 +139,18 @@ def test_in_a_run_of_the_login_a_greeting_alone_says_little(
     assert [one.invocation for one in found if one.may_end_run] == doubtful
 
 
+@pytest.mark.parametrize(
+    ("attempts", "meaning"),
+    [("rara", Meaning.DOUBTFUL), ("rafa", Meaning.NOTHING), ("naraf", Meaning.DOUBTFUL), ("ra", Meaning.NOTHING)],
+)
+def test_a_target_that_is_left_out_alone_is_judged_by_its_greeting(attempts: str, meaning: Meaning) -> None:
+    """It has refused twice, once with `[AUTH]`, what another one accepts: nothing keeps its outage open."""
+    logins = rules_of(attempts, targets=2).logins
+    at = BEGIN + timedelta(minutes=5 * len(attempts))
+    test = facts.Tested(10**6, 99, "mail-0", at, at, Policy(login="shared"), passed=True)
+    assert logins.meaning(test) is meaning
+
+
 def test_the_interval_of_logins_is_a_multiple_of_the_delay() -> None:
     """docs/interventions.md, "The longest time until an alert"."""
     policies = [Policy(delay_up=delay, login_every=every) for delay, every in ((60, 300), (120, 300), (300, 60))]
