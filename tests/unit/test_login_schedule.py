@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popwatch.decisions.credential_trials import after_login, begin_trial, held_back, may_use, next_attempt_at
-from popwatch.decisions.judging import judge
+from popwatch.decisions.judging import changes_nothing, judge
 from popwatch.decisions.schedule import is_login_due, longest_time_to_alert, next_due
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.health import UNTESTED, Health, State
@@ -52,6 +52,35 @@ def test_logins_are_as_far_apart_as_they_must_be(delay_up: int, login_every: int
     assert all(each >= timedelta(seconds=login_delay) for each in between)
     assert all(each <= timedelta(seconds=wanted + max(60, delay_up)) + MINUTE for each in between)
     assert all(each >= timedelta(seconds=wanted) - MINUTE for each in between)
+
+
+@given(st.integers(60, 3600), st.integers(1, 4000), st.integers(0, 100))
+def test_the_first_logins_of_a_target_are_as_far_apart(login_every: int, login_delay: int, failed: int) -> None:
+    """Of a new target, and of one that has recovered: the next slot may come sooner than the server wants."""
+    policy = replace(POLICY, login_every=login_every)
+    health, tested, found, out = UNTESTED, None, list[datetime](), 10 + failed % 3
+    for minute in range(400):
+        tick = NOON + minute * MINUTE
+        due = next_due("a", health, policy, tested_tick=tested, after=tick - MINUTE, tick=tick)
+        if not due:
+            continue
+        outcome = GREETED
+        if is_login_due("a", health, policy, due, due, between_ticks=due != tick):
+            found.append(due)
+            out -= len(found) > 1 and out > 0  # the second login fails, and some after it
+            verdict = LoginVerdict.FAILED if 10 > out > 5 else LoginVerdict.PASSED
+            outcome = logged_in(verdict, login_delay)
+        health, tested = judge(health, replace(outcome, started_at=due), policy, due).health, due
+    kept = min(timedelta(seconds=login_delay), 15 * MINUTE)  # after a failed login in part
+    assert all(after - before >= kept for before, after in pairwise(found))
+
+
+def test_a_login_in_its_slot_is_not_stored() -> None:
+    """Each would be a write: the time of one outside the slots is kept as it is."""
+    new = judge(UNTESTED, logged_in(LoginVerdict.PASSED, 150), POLICY, NOON).health
+    later = judge(new, logged_in(LoginVerdict.PASSED, 150), POLICY, NOON + 9 * MINUTE)
+    assert new.login_at == NOON
+    assert changes_nothing(new, later)
 
 
 def test_a_test_on_request_logs_in() -> None:
@@ -125,7 +154,7 @@ def test_an_outage_of_the_login_is_alerted_in_the_stated_time(
     delay_up, delay_warn, delay_down = delays
     policy = replace(POLICY, delay_up=delay_up, delay_warn=delay_warn, delay_down=delay_down)
     outage = NOON + timedelta(seconds=began)
-    health, tested, alerts = replace(UP, login_delay=login_delay), None, 0
+    health, tested, alerts = replace(UNTESTED if began % 3 else UP, login_delay=login_delay), None, 0
     longest = longest_time_to_alert(policy, 20, number, login_delay=login_delay)
     credential, attempts = CredentialState("monitor", "1", passed_at=NOON), list[datetime]()
     for minute in range(3000):
@@ -134,8 +163,9 @@ def test_an_outage_of_the_login_is_alerted_in_the_stated_time(
         if not due:
             continue
         now = due + timedelta(seconds=late[minute % len(late)])
-        is_out = now >= outage and is_login_due("a", health, policy, due, now, between_ticks=due != tick)
-        outcome = GREETED
+        logs_in = is_login_due("a", health, policy, due, now, between_ticks=due != tick)
+        is_out = now >= outage and logs_in
+        outcome = logged_in(LoginVerdict.PASSED, login_delay) if logs_in and not is_out else GREETED
         if is_out and may_use(credential, "1", "a", now):
             attempts.append(now)
             outcome = logged_in(verdict, login_delay)
@@ -183,7 +213,8 @@ def test_only_an_accepted_login_says_something_of_an_outage_of_the_login(outcome
     again = judge(judged.health, logged_in(LoginVerdict.FAILED), POLICY, now + MINUTE).health
     assert (again.state, again.failures) == (State.DOWN, 4)
     passed = judge(again, logged_in(LoginVerdict.PASSED), POLICY, now + 2 * MINUTE)
-    assert (passed.health.state, passed.health.login_failed, passed.health.login_at) == (State.UP, False, None)
+    assert (passed.health.state, passed.health.login_failed) == (State.UP, False)
+    assert passed.health.login_at == now + 2 * MINUTE
 
 
 @pytest.mark.parametrize("before", [UNTESTED, UP])

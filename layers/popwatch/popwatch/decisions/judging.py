@@ -179,6 +179,7 @@ def _pass(
         untested_addresses=outcome.untested_addresses,
         slow=before.slow,
         slow_tests=_slow_tests(before, outcome, policy),
+        login_at=_login_at(before, outcome, now),
         login_delay=_login_delay(before, outcome),
         posture=before.posture,
         posture_pending=before.posture_pending,
@@ -279,6 +280,14 @@ def _with_login(before: Health, outcome: Outcome, now: datetime) -> Health:
     failed = outcome.phase is Phase.LOGIN or outcome.login.verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR)
     login_failed = failed or before.login_failed  # also where QUIT failed after a login that says nothing of the run
     return replace(before, login_failed=login_failed, login_at=now, login_delay=_login_delay(before, outcome))
+
+
+def _login_at(before: Health, outcome: Outcome, now: datetime) -> datetime | None:
+    """When the last login outside the slots was tried, after a passed test: one of a target that is up is in its slot.
+
+    The time of each login would be a write of the record for each.
+    """
+    return now if outcome.login and before.state is not State.UP else before.login_at
 
 
 def _login_delay(before: Health, outcome: Outcome) -> int:
@@ -410,7 +419,7 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
             degraded_tests=before.degraded_tests if outcome.failed_addresses else 0,
             slow_tests=0,
             login_failed=False,
-            login_at=None,
+            login_at=_login_at(before, outcome, now),
             login_delay=_login_delay(before, outcome),
             last_good_at=now,
             last_good_rtt_ms=outcome.rtt_ms,

@@ -89,15 +89,14 @@ def is_login_due(
 
     The first test does, each `login_every` seconds one of the target's own slots, and all after a login that failed;
     none within the time that the server wants between two logins, of which at most LONGEST_LOGIN_DELAY is kept after a
-    failed login. Nothing is stored of a login that succeeded. So of tests less than a minute apart, which begin anew at
-    each tick, only those at a tick log in, and so do all tests of a server that wants time between two logins.
+    failed login. Nothing is stored of a login in a slot that succeeded. So of tests less than a minute apart, which
+    begin anew at each tick, only those at a tick log in, and so do all tests of a server that wants time between two
+    logins. The first slot after a login outside them, of a new target or one that has recovered, may come too soon.
     """
     if not policy.login:
         return False
     if health.login_failed:
-        return health.login_at is None or not timedelta() <= now - health.login_at < min(
-            _login_delay(health), LONGEST_LOGIN_DELAY
-        )
+        return not _is_too_soon(health, min(_login_delay(health), LONGEST_LOGIN_DELAY), now)
     if health.is_failing:  # for another reason: the first greeting ends that
         return False
     if health.state in (State.UNTESTED, State.SUSPENDED):
@@ -105,6 +104,8 @@ def is_login_due(
     if requested:
         return not health.login_delay
     if between_ticks and (health.login_delay or timedelta(seconds=policy.delay_up) < TICK):
+        return False
+    if _is_too_soon(health, _login_delay(health), now):
         return False
     interval = _test_interval(policy)
     slot = (int(tick.timestamp()) - _hash(target_id, b"phase") % interval) // interval
@@ -120,6 +121,11 @@ def login_interval(policy: Policy, login_delay: timedelta = timedelta()) -> int:
 def _login_delay(health: Health) -> timedelta:
     """The time that the server wants between two logins: no stated one is above a day."""
     return min(timedelta(seconds=health.login_delay), timedelta(days=1))
+
+
+def _is_too_soon(health: Health, delay: timedelta, now: datetime) -> bool:
+    """Whether the last login that is stored was tried less than a delay ago; a clock may have been set back since."""
+    return health.login_at is not None and timedelta() <= now - health.login_at < delay
 
 
 def _slots_per_login(policy: Policy, login_delay: timedelta = timedelta()) -> int:
@@ -207,9 +213,9 @@ def longest_time_to_alert(
     failures, delay = policy.failures_per_alert, policy.delay_warn
     if failures == 1 and policy.depends_on:  # it is down at once, and the alert comes with the second failure
         failures, delay = 2, policy.delay_down
-    # An outage of the login alone shows at the next test that logs in.
+    # An outage of the login alone shows at the next test that logs in, and a slot within LOGIN-DELAY is left out.
     stated = timedelta(seconds=login_delay if policy.login else 0)
-    first = login_interval(policy, stated) if policy.login else policy.delay_up
+    first = login_interval(policy, stated) + login_delay if policy.login else policy.delay_up
     wait = _whole_ticks(first) + (failures - 1) * _between_failures(delay, max_test_seconds, stated)
     wait += (number - 1) * policy.failures_per_alert * _between_failures(policy.delay_down, max_test_seconds, stated)
     return wait + TICK + timedelta(seconds=max_test_seconds)

@@ -117,8 +117,8 @@ class Health:
     too many (see `throttling`).
 
     `login_failed` says that a login failed in the present run of failures: only a login that succeeds ends it. Where
-    there is no run, it failed in maintenance. `login_at` is when the last one was tried. `login_delay` is the least
-    time in seconds between two logins that the server has stated.
+    there is no run, it failed in maintenance. `login_at` is when the last one in a run, or outside a target's slots,
+    was tried. `login_delay` is the least time in seconds between two logins that the server has stated.
 
     `posture` is what is kept of the last posture test (the text of a `PostureSummary`), and `posture_pending` are the
     changes for the worse that are still to be alerted.
