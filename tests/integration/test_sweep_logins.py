@@ -455,3 +455,18 @@ def test_a_server_that_is_down_holds_up_no_other(world: World) -> None:
     run(world, 8)
     assert world.store.read_credential_state("monitor").passed_at is not None
     assert {name for _, name in world.logged_in} == {"b"}
+
+
+def test_a_corrected_password_is_tried_at_once_on_request(world: World, ssm: Any) -> None:
+    """Seconds after it was stored, in an environment that has just read the wrong one."""
+    watch(world, "a")
+    world.verdicts = {"a": LoginVerdict.REJECTED}
+    run(world, 12)
+    tried = len(world.logged_in)
+    world.sweep().run_requested(RequestedTests(world.now, ("a",)))
+    assert len(world.logged_in) == tried
+    put_credential(world, ssm)
+    world.verdicts = {}
+    world.sweep().run_requested(RequestedTests(world.now, ("a",)))
+    assert len(world.logged_in) == tried + 1
+    assert world.store.read_credential_state("monitor").passed_at is not None

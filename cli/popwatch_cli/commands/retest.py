@@ -17,12 +17,13 @@ from popwatch.aws.store import Store
 from popwatch.decisions.batches import RequestedTests
 from popwatch.decisions.schedule import LARGEST_BATCH, batch_of
 from popwatch.model.health import State
-from popwatch.model.outcomes import DETAIL_SHOWN
+from popwatch.model.outcomes import DETAIL_SHOWN, LoginVerdict
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, duration, milliseconds, natural_order
 from popwatch.queries.status import batches_of
+from popwatch.reports.status import why_without_login
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import DURATION
@@ -41,19 +42,30 @@ TICKS_BACK = timedelta(minutes=3)
 
 POLL_SECONDS = 1.0
 
+LOGINS: Mapping[LoginVerdict, str] = {
+    LoginVerdict.IN_USE: "the mailbox is in use by another session: the login says no more",
+    LoginVerdict.LOGIN_DELAY: "the server refused the login as too soon (LOGIN-DELAY): it says no more",
+    LoginVerdict.REJECTED: "the server rejected the credential ([AUTH])",
+}
+"""What is said of logins that do not fail the test, and have not passed either."""
+
 Ticks = Mapping[str, set[datetime]]
 """The ticks of the samples that there are of each target."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retested:
-    """What a test found: its sample, the record after it, and whether it was judged, or only recorded."""
+    """What a test found: its sample, the record after it, and whether it was judged, or only recorded.
+
+    `without_login` is why a passed test of a target with a `login` did not log in.
+    """
 
     target: Target
     before: Record
     after: Record
     sample: Sample
     counts: bool
+    without_login: str = ""
 
 
 @click.command()
@@ -91,7 +103,7 @@ def retest(choice: Any, *, selection: Selection, timeout: timedelta | None, as_j
     for retested in _retest(installation, targets, now, wait):
         left.pop(retested.target.target_id)
         failed += retested.sample.error is not None
-        click.echo(json.dumps(_to_json(retested)) if as_json else repeat_options("\n".join(_lines(retested))))
+        click.echo(json.dumps(retested_to_json(retested)) if as_json else repeat_options("\n".join(lines_of(retested))))
     for name in left:
         say(
             f"{whole(name)}: no outcome within {duration(wait)}. See `popwatch status {quote(name)}` in a minute, and "
@@ -126,7 +138,10 @@ def _retest(
                 tick, sample = new[-1]
                 after = store.read_record(name)
                 target, before = waiting.pop(name), records.get(name, Record(name))
-                yield Retested(target, before, after, sample, sample.error is None or after.tick == tick)
+                why = ""
+                if target.policy.login and sample.error is None and not (sample.mailbox or sample.login):
+                    why = why_without_login(target, store.read_credential_state(target.policy.login), before, now)
+                yield Retested(target, before, after, sample, sample.error is None or after.tick == tick, why)
 
 
 def _samples(
@@ -141,12 +156,16 @@ def _samples(
     return found
 
 
-def _lines(found: Retested) -> Sequence[str]:
+def lines_of(found: Retested) -> Sequence[str]:
     """The result, the change of state that it brought, and what a failure means."""
     target, sample, health = found.target, found.sample, found.after.health
     name = clean(target.target_id, NAME_SHOWN)
     if sample.error is None:
         first = f"passed  {name}  {endpoint(target)}  {milliseconds(sample.rtt_ms)} ms"
+        if found.without_login:
+            first += f", tested without a login: {found.without_login}"
+        elif sample.login in LOGINS:
+            first += f"; {LOGINS[sample.login]}"
         if health.recovery:
             passed = f"{health.recovery.passes} of {target.policy.passes_per_recovery} passed"
             return [first, f"        It is {health.state} yet, and recovering: {passed}."]
@@ -171,7 +190,8 @@ def _change(found: Retested) -> list[str]:
     return [] if before is after else [f"        It was {before}, and is {after} now."]
 
 
-def _to_json(found: Retested) -> dict[str, Any]:
+def retested_to_json(found: Retested) -> dict[str, Any]:
+    """The result for programs; `login` is what the login of a passed test came to, null if it did not log in."""
     sample, health = found.sample, found.after.health
     return {
         "target_id": found.target.target_id,
@@ -180,8 +200,16 @@ def _to_json(found: Retested) -> dict[str, Any]:
         "error": sample.error.value if sample.error else None,
         "message": sample.error.message if sample.error else None,
         "reason": sample.reason or None,
+        "login": _login_of(sample),
+        "login_problem": found.without_login or None,
         "counts": found.counts,
         "previous_state": found.before.health.state.value,
         "state": health.state.value,
         "failures": health.failures,
     }
+
+
+def _login_of(sample: Sample) -> LoginVerdict | None:
+    if sample.error:
+        return None
+    return LoginVerdict.PASSED if sample.mailbox else sample.login

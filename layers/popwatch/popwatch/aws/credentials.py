@@ -92,10 +92,13 @@ class Credentials:
         self._lock = Lock()
         self._cached: dict[str, _CachedCredential] = {}
 
-    def read(self, names: Iterable[str]) -> dict[str, Found]:
-        """Each of these credentials by its name, or what is wrong with it. AWS is asked for none that is cached."""
+    def read(self, names: Iterable[str], *, anew: bool = False) -> dict[str, Found]:
+        """Each of these credentials by its name, or what is wrong with it.
+
+        AWS is asked for none that is cached, unless they are read `anew`: then whether they were changed.
+        """
         wanted, now = dict.fromkeys(names), self._clock()
-        missing = [name for name in wanted if not self._is_fresh(name, now)]
+        missing = [name for name in wanted if anew or not self._is_fresh(name, now)]
         for found in self._ask(missing) if missing else ():
             if not (self._is_unavailable(found) and self._may_go_on(found.name, now)):
                 self._cached[found.name] = _CachedCredential(now, found)

@@ -110,8 +110,17 @@ def may_use(
         return False
     if not requested and now < (next_attempt_at(state, target_id, failing=failing) or now):
         return False
+    first = others_first_until(state, target_id)
+    return not first or _has_passed(state.rejected_at, OTHERS_FIRST, now)
+
+
+def others_first_until(state: CredentialState, target_id: str) -> datetime | None:
+    """Until when a target that rejects a credential that was accepted leaves the next login to others, or None.
+
+    The time may have passed.
+    """
     waits = state.rejections == 1 and state.was_accepted and state.certain and state.rejected_by == target_id
-    return not waits or _has_passed(state.rejected_at, OTHERS_FIRST, now)
+    return state.rejected_at + OTHERS_FIRST if waits and state.rejected_at else None
 
 
 def next_attempt_at(state: CredentialState, target_id: str, *, failing: bool = False) -> datetime | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
 
-from popwatch.model.outcomes import ErrorCode, LoginResult, Outcome
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome
 from popwatch.model.serialization import LARGEST
 from popwatch.model.text import truncate
 
@@ -34,7 +34,7 @@ class Sample:
 
     `degraded` counts the addresses that failed in a passed test. A test that failed in maintenance or under a silence
     (`in_maintenance`), or perhaps by the monitor's own network (`inconclusive`), is neither a pass nor a failure.
-    A test that logged in has the `mailbox`.
+    A test that logged in has the `mailbox`; a passed one whose login came to something else says to what (`login`).
     """
 
     rtt_ms: float | None = None
@@ -44,6 +44,7 @@ class Sample:
     in_maintenance: bool = False
     inconclusive: bool = False
     mailbox: Mailbox | None = None
+    login: LoginVerdict | None = None
 
 
 def sample_of(outcome: Outcome, *, maintenance: bool = False, inconclusive: bool = False) -> Sample:
@@ -52,8 +53,10 @@ def sample_of(outcome: Outcome, *, maintenance: bool = False, inconclusive: bool
     if outcome.error is not None:
         return Sample(None, outcome.error, outcome.reason, 0, maintenance, inconclusive, mailbox)
     rtt_ms = float(f"{outcome.rtt_ms or 0.0:.3g}")
-    failed = len(outcome.failed_addresses)
-    return Sample(rtt_ms, degraded=failed, mailbox=mailbox) if failed or mailbox else _passed(rtt_ms)
+    failed, login = len(outcome.failed_addresses), None if mailbox or not outcome.login else outcome.login.verdict
+    if failed or mailbox or login:
+        return Sample(rtt_ms, degraded=failed, mailbox=mailbox, login=login)
+    return _passed(rtt_ms)
 
 
 def _mailbox_of(login: LoginResult | None) -> Mailbox | None:
@@ -72,7 +75,8 @@ def to_stored(sample: Sample) -> Stored:
         return {"error": sample.error.value, "reason": reason, **set_flags, **mailbox}
     rtt_ms = sample.rtt_ms or 0.0
     degraded = {"degraded": sample.degraded} if sample.degraded else {}
-    return {"rtt_ms": rtt_ms, **degraded, **mailbox} if degraded or mailbox else rtt_ms
+    login = {"login": sample.login.value} if sample.login else {}
+    return {"rtt_ms": rtt_ms, **degraded, **mailbox, **login} if degraded or mailbox or login else rtt_ms
 
 
 def from_stored(stored: object) -> Sample:
@@ -86,7 +90,9 @@ def from_stored(stored: object) -> Sample:
         return Sample()
     rtt_ms, error, degraded = stored.get("rtt_ms"), stored.get("error"), stored.get("degraded", 0)
     if error is None and _is_time(rtt_ms) and type(degraded) is int:
-        return Sample(float(rtt_ms), degraded=degraded, mailbox=_stored_mailbox(stored))
+        login = stored.get("login")
+        verdict = LoginVerdict(login) if isinstance(login, str) and login in list(LoginVerdict) else None
+        return Sample(float(rtt_ms), degraded=degraded, mailbox=_stored_mailbox(stored), login=verdict)
     if not isinstance(error, str) or error not in list(ErrorCode):
         return Sample()
     return Sample(

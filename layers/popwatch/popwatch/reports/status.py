@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
-from popwatch.decisions.credential_trials import failed_before, next_attempt_at
+from popwatch.decisions.credential_trials import failed_before, next_attempt_at, others_first_until
 from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
 from popwatch.decisions.throttling import held_until
 from popwatch.model.credential_state import CredentialState
@@ -306,11 +306,30 @@ def _login_problem(target: Target, state: CredentialState | None, record: Record
     if refusal and refusal.lasts:
         return f"{shown} refused twice here, and accepted elsewhere"
     since = record.health.failing_since if record and record.health.login_failed else None
+    first = others_first_until(state, target.target_id)
+    if first and now < first:
+        return f"{shown} refused here once, tried again after {first:%Y-%m-%d %H:%M} UTC, or by another target first"
     due = next_attempt_at(state, target.target_id, failing=failed_before(since, state.revision))
     if due is None or due <= now:
         return ""
     where = "here" if refusal else f"by {clean(state.rejected_by, 128)}"
     return f"{shown} refused {where} without a reason, tried again after {due:%Y-%m-%d %H:%M} UTC"
+
+
+def why_without_login(target: Target, state: CredentialState, before: Record, now: datetime) -> str:
+    """Why a passed test that someone asked for did not log in, in a few words.
+
+    `state` is how logins with its credential went, `before` the record before the test.
+    """
+    if problem := _login_problem(target, state, before, now):
+        return problem
+    if before.health.is_failing and not before.health.login_failed:
+        return "the outage began before the login, and a greeting ends it; a later test logs in"
+    if before.health.login_delay:
+        return f"the server wants {before.health.login_delay} s between two logins (LOGIN-DELAY)"
+    if state.tried_at and state.tried_by != target.target_id:
+        return f"{clean(state.tried_by, 128)} tries the credential {state.name} first"
+    return f"the credential {state.name} could not be used in time; a later test logs in"
 
 
 def _last_good_at(record: Record | None, passed: datetime | None) -> datetime | None:

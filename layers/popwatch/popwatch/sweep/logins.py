@@ -127,14 +127,15 @@ class Logins:
 
         Its order is that in which they log in with a credential that was accepted lately. `targets` are those at hand:
         whoever receives alerts of one that uses a credential hears of that. `failing` are those in a run of failures
-        that began at the login, and since when it lasts; `requested` if someone has asked for these tests. `witnesses`
+        that began at the login, and since when it lasts; `requested` if someone has asked for these tests, as after a
+        change of the password: their credentials are read anew. `witnesses`
         could log in as well, and one of them does, to show whether a credential is right that is in doubt.
         """
         self._targets = defaultdict(list)
         for target in targets:
             self._targets[target.policy.login].append(target)
         end_by = time.monotonic() + PREPARE_SECONDS
-        found = self._credentials.read(wanted.values())
+        found = self._credentials.read(wanted.values(), anew=requested)
         stored = [one for one in found.values() if isinstance(one, StoredCredential)]
         problems = {name: one for name, one in found.items() if isinstance(one, CredentialProblem)}
         usable = self._with_secrets(stored, problems, end_by)

@@ -1,0 +1,98 @@
+"""What `popwatch retest` says of a passed test of a target with a `login`: whether it logged in, and why not."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from popwatch.decisions.credential_trials import OTHERS_FIRST
+from popwatch.model.credential_state import CredentialState, Refusal
+from popwatch.model.health import UNTESTED, State
+from popwatch.model.outcomes import LoginResult, LoginVerdict, Outcome, Phase
+from popwatch.model.records import Record
+from popwatch.model.samples import Mailbox, Sample, from_stored, sample_of, to_stored
+from popwatch.model.targets import Target, parse_target
+from popwatch.reports.status import why_without_login
+from popwatch_cli.commands.retest import Retested, lines_of, retested_to_json
+
+NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+REVISION = "1 2026-11-27T11:00:00Z"
+ACCEPTED = CredentialState("monitor", REVISION, passed_at=NOW)
+UP = Record("a", health=replace(UNTESTED, state=State.UP))
+REJECTED_HERE = replace(
+    ACCEPTED,
+    passed_at=None,
+    accepted_at=NOW,
+    rejections=1,
+    rejected_by="a",
+    rejected_at=NOW,
+    certain=True,
+    refusals=(Refusal("a", 1, NOW, certain=True),),
+)
+
+
+def target() -> Target:
+    return parse_target({"target_id": "a", "host": "192.0.2.1", "tls": "implicit", "login": "monitor"})
+
+
+def retested(sample: Sample, why: str = "") -> Retested:
+    return Retested(target(), UP, UP, sample, counts=True, without_login=why)
+
+
+def health(**changes: object) -> Record:
+    return replace(UP, health=replace(UP.health, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("state", "before", "why"),
+    [
+        (replace(ACCEPTED, passed_at=None, rejections=2, certain=True, rejected_by="b"), UP, "refused twice"),
+        (replace(ACCEPTED, problem="credential-missing", problem_since=NOW), UP, "credential missing (monitor)"),
+        (REJECTED_HERE, UP, "refused here once, tried again after 2026-11-27 12:05 UTC, or by another target first"),
+        (ACCEPTED, health(failures=1, failing_since=NOW, state=State.DOWN), "the outage began before the login"),
+        (ACCEPTED, health(login_delay=150), "150 s between two logins (LOGIN-DELAY)"),
+        (CredentialState("monitor", REVISION, tried_by="b", tried_at=NOW), UP, "b tries the credential monitor first"),
+        (ACCEPTED, UP, "could not be used in time"),
+    ],
+)
+def test_why_a_test_did_not_log_in(state: CredentialState, before: Record, why: str) -> None:
+    found = why_without_login(target(), state, before, NOW + MINUTE)
+    assert why in found
+    shown = retested(Sample(57.5), found)
+    assert lines_of(shown) == [f"passed  a  192.0.2.1:995  57.5 ms, tested without a login: {found}"]
+    assert (retested_to_json(shown)["login"], retested_to_json(shown)["login_problem"]) == (None, found)
+
+
+def test_one_rejection_is_waited_for_as_long_as_others_come_first() -> None:
+    assert "refused here" not in why_without_login(target(), REJECTED_HERE, UP, NOW + OTHERS_FIRST)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (LoginVerdict.IN_USE, "; the mailbox is in use by another session"),
+        (LoginVerdict.LOGIN_DELAY, "; the server refused the login as too soon (LOGIN-DELAY)"),
+        (LoginVerdict.REJECTED, "; the server rejected the credential ([AUTH])"),
+    ],
+)
+def test_a_login_that_says_nothing_of_the_mailbox(verdict: LoginVerdict, words: str) -> None:
+    """History keeps what it came to, and the command says it."""
+    sample = sample_of(Outcome(NOW, Phase.QUIT, rtt_ms=57.5, login=LoginResult(verdict)))
+    assert from_stored(to_stored(sample)) == sample
+    assert words in lines_of(retested(sample))[0]
+    assert (retested_to_json(retested(sample))["login"], retested_to_json(retested(sample))["login_problem"]) == (
+        verdict,
+        None,
+    )
+
+
+def test_a_login_that_passed() -> None:
+    sample = Sample(57.5, mailbox=Mailbox(3, 300))
+    assert lines_of(retested(sample)) == ["passed  a  192.0.2.1:995  57.5 ms"]
+    assert retested_to_json(retested(sample))["login"] == "passed"
+
+
+@pytest.mark.parametrize("stored", [{"rtt_ms": 1.0, "login": "later"}, {"rtt_ms": 1.0, "login": 3}])
+def test_a_login_of_another_version_is_left_out(stored: object) -> None:
+    assert from_stored(stored) == Sample(1.0)
