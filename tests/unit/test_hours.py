@@ -46,7 +46,7 @@ def test_samples_of_logins_have_the_mailbox() -> None:
     assert from_stored(to_stored(sample_of(full))) == sample_of(full)
     assert sample_of(full).mailbox == Mailbox(3, 4096)
     in_use = Outcome(NOON, Phase.QUIT, rtt_ms=5.0, login=LoginResult(LoginVerdict.IN_USE))
-    assert to_stored(sample_of(in_use)) == 5.0
+    assert to_stored(sample_of(in_use)) == {"rtt_ms": 5.0, "login": "in-use"}
     for damage in ({"messages": -1}, {"octets": True}, {"octets": "x"}, {"messages": None}):
         assert from_stored({"rtt_ms": 5.0, "messages": 3, "octets": 4096} | damage) == Sample(5.0)
 

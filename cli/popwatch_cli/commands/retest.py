@@ -164,7 +164,7 @@ def lines_of(found: Retested) -> Sequence[str]:
         first = f"passed  {name}  {endpoint(target)}  {milliseconds(sample.rtt_ms)} ms"
         if found.without_login:
             first += f", tested without a login: {found.without_login}"
-        elif sample.login in LOGINS:
+        elif sample.login and sample.login in LOGINS:
             first += f"; {LOGINS[sample.login]}"
         if health.recovery:
             passed = f"{health.recovery.passes} of {target.policy.passes_per_recovery} passed"
