@@ -631,7 +631,7 @@ def refuse_publishing(world: World, refused: str, error: Exception) -> Callable[
 
     def refuse(params: dict[str, Any], **_: object) -> None:
         if params["body"]["TopicArn"] == refused:
-            raise error
+            raise error.with_traceback(None)  # else it keeps the frames of each time, and the log prints them all
 
     events = world.watched_sns.meta.events
     events.register("before-call.sns.Publish", refuse)
