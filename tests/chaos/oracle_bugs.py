@@ -20,7 +20,6 @@ from popwatch.model.posture import Posture, PostureFinding, PostureSummary, find
 from popwatch.model.targets import Policy, Target
 from popwatch.model.windows import WeeklyWindow
 from popwatch.sweep import batch_tester, committer, logins
-from popwatch.sweep.batch_tester import BatchTester
 from popwatch.sweep.committer import Committer
 from popwatch.sweep.logins import Logins
 
@@ -29,7 +28,6 @@ ENDED, DUE = judging._ended_outage, judging._report_what_was_due
 PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
 AFTER_LOGIN = credential_trials.after_login
-DUE_POSTURES = BatchTester._due_postures
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
 
@@ -247,20 +245,6 @@ OF_LOGINS: Mapping[str, Sequence[Patch]] = {
 }
 
 
-def _due_in_maintenance(tester: BatchTester) -> list[PlannedTest]:
-    """Those that are due, maintenance or not."""
-    due = posture_tests.is_posture_due
-    with (
-        patch.object(Policy, "in_maintenance", lambda *_: False),
-        patch.object(batch_tester, "is_posture_due", lambda it, health, tick: due(it, _not_held(health), tick)),
-    ):
-        return DUE_POSTURES(tester)
-
-
-def _not_held(health: Health) -> Health:
-    return replace(health, state=State.UP) if health.state is State.MAINTENANCE else health
-
-
 def _every_fault(_: PostureSummary, posture: Posture) -> list[PostureFinding]:
     """All that should be otherwise, also what was so before."""
     return findings(posture)
@@ -280,11 +264,9 @@ FORGETS = (posture_tests, committer, batch_tester)
 OF_POSTURES: Mapping[str, Sequence[Patch]] = {
     "posture never tested": [(batch_tester, "is_posture_due", lambda *_: False)],
     "posture tested with each test": [(batch_tester, "is_posture_due", _is_up)],
-    "posture tested in maintenance": [(BatchTester, "_due_postures", _due_in_maintenance)],
     "what was so before alerted": [(posture_tests, "worse", _every_fault)],
     "what was not tested forgotten": [(PostureSummary, "filled_from", lambda now, _: now)],
     "another server compared": [(where, "with_present_posture", lambda _, health: health) for where in FORGETS],
-    "mended, and alerted": [(posture_tests, "still_holds", lambda *_: True)],
     "posture alerted again": [(judging, "_report_posture", _again)],
     "only one change alerted": [(posture_tests, "MOST_PENDING", 1)],
     "posture not kept": [(Committer, "commit_posture", lambda *_: False)],

@@ -79,6 +79,12 @@ def _side(known: Answers) -> str:
     return "in_tls" if "in_tls" in known else "in_clear"
 
 
+def _kept(known: Answers) -> Answers:
+    """What a digest has of answers: not why a chain is not trusted, and nothing of a port that is closed."""
+    chain = {"chain": bool(known["chain"])} if "chain" in known else {}
+    return {name: it for name, it in known.items() if it is not None} | chain
+
+
 def got_worse(before: Answers, now: Answers) -> Iterator[Change]:
     """What is worse than before, of what was asked both times: docs/posture.md, "What is found"."""
     for question, (worse, sentence, source) in _STATES.items():
@@ -283,10 +289,13 @@ class Postures:
         end = self._record.ended.get(asked.invocation)
         if not asked.answers or end is None or end.how != "well":
             return
-        new = known.asked != asked.asked or {**known.answers, **dict(asked.answers)} != known.answers
-        since = self._record.began[asked.invocation].at - ANEW
-        kept = [it for it in events if asked.order < it.order < end.order and not isinstance(it, facts.PostureAsked)]
-        if new and not kept and not self._failed(since, end.at):
+        after = _kept({**known.answers, **dict(asked.answers)})
+        new = known.asked != asked.asked or after != _kept(known.answers)
+        at = self._record.time(asked.order)
+        # What was written shortly before may not have been known when the test was planned.
+        written = [it.order for it in events if not isinstance(it, facts.PostureAsked) and it.order < end.order]
+        recent = any(self._record.time(order) > at - UNDER_WAY for order in written)
+        if new and not recent and not self._failed(at - SECOND, end.at):
             self._report("posture not kept", asked.order, asked.target, f"{asked.answers}")
 
     def _judge_forgotten(self, known: _Known, forgotten: facts.PostureKept) -> None:

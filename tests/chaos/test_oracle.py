@@ -14,7 +14,7 @@ from tests.chaos.record import NEVER, Lifetime, runs
 from tests.chaos.world import World
 
 HOURS_TO_FIND_A_MISTAKE = 240.0
-HOURS_OF_DAYS = 68.0
+HOURS_OF_DAYS = 50.0
 SOON = ("one failure more", "every second alert dropped", "rejections not counted")
 """These are found within seconds."""
 
@@ -37,7 +37,7 @@ def test_each_mistake_is_found_by_the_oracle_alone(name: str) -> None:
 def test_each_mistake_about_postures_is_found(name: str) -> None:
     """Within some days."""
     with planted(name):
-        assert any(found_in_days(seed, HOURS_OF_DAYS) for seed in ("postures/1", "postures/2", "postures/3"))
+        assert any(found_in_days(seed, HOURS_OF_DAYS) for seed in ("postures/1", "postures/2"))
 
 
 BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
