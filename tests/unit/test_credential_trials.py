@@ -36,7 +36,7 @@ from popwatch.model.credential_state import (
 )
 from popwatch.model.credentials import Secret
 from popwatch.model.health import UNTESTED
-from popwatch.model.outcomes import LoginResult, LoginVerdict, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.time_limits import STORED_AHEAD
 
@@ -297,6 +297,17 @@ def test_a_test_that_is_held_back_has_failed() -> None:
     assert (held.passed, held.phase, held.reason, held.rtt_ms) == (False, Phase.LOGIN, "login-refused", 12.5)
     assert "tried again after 2026-11-27 13:00 UTC, or by `popwatch retest`." in held.detail
     assert "by another target first" in held_back(greeted, UNTESTED, "monitor", None).detail
+
+
+def test_a_test_that_is_held_back_fails_as_the_login_did() -> None:
+    """A login that was not answered is not refused; what failed before the login says nothing of it."""
+    greeted = Outcome(NOON, Phase.QUIT, rtt_ms=12.5)
+    silent = Outcome(NOON, Phase.LOGIN, ErrorCode.TIMED_OUT, "no-login-reply")
+    held = held_back(greeted, UNTESTED, "monitor", NOON + HOUR, silent)
+    assert (held.error, held.reason) == (ErrorCode.TIMED_OUT, "no-login-reply")
+    assert "refused" not in held.detail
+    before = Outcome(NOON, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "refused")
+    assert held_back(greeted, UNTESTED, "monitor", None, before).reason == "login-refused"
 
 
 def test_an_old_acceptance_is_asked_again() -> None:

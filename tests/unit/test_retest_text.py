@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from popwatch.decisions.credential_trials import OTHERS_FIRST
+from popwatch.decisions.credential_trials import OTHERS_FIRST, after_login
 from popwatch.model.credential_state import CredentialState, Refusal
 from popwatch.model.health import UNTESTED, State
-from popwatch.model.outcomes import LoginResult, LoginVerdict, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.records import Record
 from popwatch.model.samples import Mailbox, Sample, from_stored, sample_of, to_stored
 from popwatch.model.targets import Target, parse_target
-from popwatch.reports.status import why_without_login
+from popwatch.reports.status import NewestTests, target_statuses, why_without_login
 from popwatch_cli.commands.retest import Retested, lines_of, retested_to_json
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -73,7 +73,7 @@ def test_one_rejection_is_waited_for_as_long_as_others_come_first() -> None:
     [
         (LoginVerdict.IN_USE, "; the mailbox is in use by another session"),
         (LoginVerdict.LOGIN_DELAY, "; the server refused the login as too soon (LOGIN-DELAY)"),
-        (LoginVerdict.REJECTED, "; the server rejected the credential ([AUTH])"),
+        (LoginVerdict.REJECTED, "; the server rejected the credential (AUTH)"),
     ],
 )
 def test_a_login_that_says_nothing_of_the_mailbox(verdict: LoginVerdict, words: str) -> None:
@@ -91,6 +91,44 @@ def test_a_login_that_passed() -> None:
     sample = Sample(57.5, mailbox=Mailbox(3, 300))
     assert lines_of(retested(sample)) == ["passed  a  192.0.2.1:995  57.5 ms"]
     assert retested_to_json(retested(sample))["login"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (LoginResult(LoginVerdict.FAILED, unanswered=True), "not answered here, tried"),
+        (LoginResult(LoginVerdict.UNCLEAR, said="-ERR"), "refused here without a reason, tried"),
+    ],
+)
+def test_a_silent_server_has_not_refused(result: LoginResult, words: str) -> None:
+    state: CredentialState = CredentialState("monitor", REVISION)
+    for _ in range(2):
+        state = after_login(state, REVISION, "a", result, NOW) or state
+    assert words in why_without_login(target(), state, UP, NOW)
+
+
+def remarks(record: Record, newest: NewestTests) -> list[str]:
+    [status] = target_statuses({"a": target()}, {"a": record}, newest, NOW, {"monitor": ACCEPTED})
+    return status.remarks(NOW)
+
+
+def test_why_it_stays_down_although_tests_pass() -> None:
+    """A greeting ends no outage of the login: the status and the request say so."""
+    down = health(state=State.DOWN, failures=6, failing_since=NOW, login_failed=True, login_at=NOW)
+    why = "the login failed last at 2026-11-27 12:00:00 UTC: only one that is accepted ends this"
+    assert remarks(down, NewestTests({"a": (NOW, Sample(51.0))})) == [why]
+    found = replace(retested(Sample(51.0, login=LoginVerdict.IN_USE)), before=down, after=down)
+    assert lines_of(found)[1:] == [f"        It is down yet: {why}."]
+    failed = NewestTests({"a": (NOW, Sample(None, ErrorCode.TIMED_OUT, "no-login-reply"))})
+    assert remarks(down, failed) == []
+
+
+def test_a_mailbox_that_is_never_open_is_told_of() -> None:
+    """Its tests pass."""
+    newest = NewestTests({"a": (NOW, Sample(51.0))}, logins={"a": (NOW, LoginVerdict.IN_USE)})
+    assert remarks(UP, newest) == [
+        "last login at 2026-11-27 12:00:00 UTC: the mailbox is in use by another session (IN-USE)"
+    ]
 
 
 @pytest.mark.parametrize("stored", [{"rtt_ms": 1.0, "login": "later"}, {"rtt_ms": 1.0, "login": 3}])

@@ -23,7 +23,7 @@ from popwatch.model.samples import Sample
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, duration, milliseconds, natural_order
 from popwatch.queries.status import batches_of
-from popwatch.reports.status import why_without_login
+from popwatch.reports.status import LOGINS, login_is_open, why_without_login
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import DURATION
@@ -41,13 +41,6 @@ TICKS_BACK = timedelta(minutes=3)
 """How much earlier than now the tick may be that a test is recorded under: one that was late stays late."""
 
 POLL_SECONDS = 1.0
-
-LOGINS: Mapping[LoginVerdict, str] = {
-    LoginVerdict.IN_USE: "the mailbox is in use by another session: the login says no more",
-    LoginVerdict.LOGIN_DELAY: "the server refused the login as too soon (LOGIN-DELAY): it says no more",
-    LoginVerdict.REJECTED: "the server rejected the credential ([AUTH])",
-}
-"""What is said of logins that do not fail the test, and have not passed either."""
 
 Ticks = Mapping[str, set[datetime]]
 """The ticks of the samples that there are of each target."""
@@ -169,7 +162,8 @@ def lines_of(found: Retested) -> Sequence[str]:
         if health.recovery:
             passed = f"{health.recovery.passes} of {target.policy.passes_per_recovery} passed"
             return [first, f"        It is {health.state} yet, and recovering: {passed}."]
-        return [first, *_change(found)]
+        why = login_is_open(health) if target.policy.login else ""
+        return [first, *_change(found), *([f"        It is {health.state} yet: {why}."] if why else [])]
     reason = clean(sample.reason, DETAIL_SHOWN)
     lines = [f"failed  {name}  {endpoint(target)}  {sample.error.message} ({reason})"]
     outcome = found.after.outcome if found.counts else None

@@ -148,20 +148,26 @@ def is_in_doubt(state: CredentialState, revision: str) -> bool:
     return state.revision == revision and state.rejections > 0 and not state.certain
 
 
-def held_back(outcome: Outcome, health: Health, name: str, until: datetime | None) -> Outcome:
+def held_back(
+    outcome: Outcome, health: Health, name: str, until: datetime | None, last: Outcome | None = None
+) -> Outcome:
     """The outcome of a test that greets in an outage of the login, as its credential waits after a refusal.
 
     It counts as failed: else the outage of a server that gives no reason would be reported once it may be asked again.
     While it recovers its own login was accepted last, and the refusal is another target's: that leaves it as it is.
-    `until` as in `next_attempt_at`; None if another target tries the credential first.
+    `until` as in `next_attempt_at`; None if another target tries the credential first. If the `last` test that was
+    judged failed at the login, its error and reason go on.
     """
     if health.recovery:
         return outcome
+    error, reason = ErrorCode.PROTOCOL, "login-refused"
+    if last and last.error and last.phase is Phase.LOGIN:
+        error, reason = last.error, last.reason
     refused = f"The credential {name} was refused without a reason, or not answered: it is tried again"
+    if reason != "login-refused":
+        refused = f"The last login failed ({reason}): the credential {name} is tried again"
     again = f"after {until:%Y-%m-%d %H:%M} UTC, or by `popwatch retest`" if until else "by another target first"
-    return replace(
-        outcome, phase=Phase.LOGIN, error=ErrorCode.PROTOCOL, reason="login-refused", detail=f"{refused} {again}."
-    )
+    return replace(outcome, phase=Phase.LOGIN, error=error, reason=reason, detail=f"{refused} {again}.")
 
 
 def without_login(outcome: Outcome, problem: CredentialProblem) -> Outcome:
@@ -188,7 +194,7 @@ def settled(state: CredentialState, now: datetime) -> CredentialState | None:
     """
     past = _without_future(state, now)
     if past.tried_at is not None and not _is_recent(past.tried_at, LONGEST_TRIAL, now):
-        return _refused(past, past.tried_by, now, certain=False, said="")
+        return _refused(past, past.tried_by, now, certain=False, said="", unanswered=True)
     return None if past == state else replace(past, version=state.version + 1)
 
 
@@ -256,7 +262,7 @@ def after_login(
             certain = result.verdict is LoginVerdict.REJECTED
             return _refused(state, target_id, now, certain=certain, said=result.said)
         case LoginVerdict.FAILED if result.unanswered and not state.was_accepted:
-            return _refused(state, target_id, now, certain=False, said="")
+            return _refused(state, target_id, now, certain=False, said="", unanswered=True)
         case LoginVerdict.LOGIN_DELAY | LoginVerdict.FAILED:
             # Nothing is known: while this target's server does not answer, another target may try it.
             return replace(state, tried_at=None, version=state.version + 1) if ours else None
@@ -264,11 +270,13 @@ def after_login(
             assert_never(result.verdict)
 
 
-def _refused(state: CredentialState, target_id: str, now: datetime, *, certain: bool, said: str) -> CredentialState:
+def _refused(
+    state: CredentialState, target_id: str, now: datetime, *, certain: bool, said: str, unanswered: bool = False
+) -> CredentialState:
     """The state after a refusal, which ends the login under way if it is that one."""
     known = state.refusal_of(target_id)
     earlier = known or Refusal(target_id, 0, now)
-    refusal = replace(earlier, count=earlier.count + 1, at=now, certain=certain)
+    refusal = replace(earlier, count=earlier.count + 1, at=now, certain=certain, unanswered=unanswered)
     refusals = (*(one for one in state.refusals if one.target_id != target_id), refusal)
     ours = state.tried_at is not None and state.tried_by == target_id
     tried_at = None if ours else state.tried_at

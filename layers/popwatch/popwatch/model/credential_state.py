@@ -21,7 +21,8 @@ class Refusal:
     """That a target refuses a credential: so many times in a row, last at `at`.
 
     It is `certain` if the server said that the user or the secret is wrong; without a response code, or an answer, it
-    may be the server's fault. `reported_at` is when the message about it was sent.
+    may be the server's fault. It is `unanswered` if the last login got no answer. `reported_at` is
+    when the message about it was sent.
     """
 
     target_id: str
@@ -29,6 +30,7 @@ class Refusal:
     at: datetime
     certain: bool = False
     reported_at: datetime | None = None
+    unanswered: bool = False
 
     @property
     def repeated(self) -> bool:

@@ -12,6 +12,7 @@ from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
 from popwatch.reports.status import (
     IN_JSON,
+    LOGINS,
     CheckStatus,
     NewestTests,
     TargetStatus,
@@ -84,6 +85,8 @@ def read_newest_tests(
                 found.samples.setdefault(target_id, (tick, sample))
                 if sample.rtt_ms is not None:
                     found.passed.setdefault(target_id, tick)
+                if sample.login and sample.login in LOGINS and target_id not in found.mailboxes:
+                    found.logins.setdefault(target_id, (tick, sample.login))
                 if sample.mailbox:
                     found.mailboxes.setdefault(target_id, (tick, sample.mailbox))
             if not with_login <= found.mailboxes.keys():

@@ -12,7 +12,7 @@ from popwatch.decisions.throttling import held_until
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.health import Health, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
-from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, untested_remark
+from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, LoginVerdict, untested_remark
 from popwatch.model.posture import faults_of, parse_summary
 from popwatch.model.records import Record
 from popwatch.model.samples import Mailbox, Sample
@@ -26,12 +26,13 @@ SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANC
 @dataclass(frozen=True, slots=True)
 class NewestTests:
     """What the newest samples hold: each target's last test, by its tick and sample, the tick of its last pass, and its
-    mailbox at its last login, with the tick of that.
+    mailbox at its last login, with the tick of that. `logins` are the last ones that neither passed nor failed.
     """
 
     samples: dict[str, tuple[datetime, Sample]] = field(default_factory=dict)
     passed: dict[str, datetime] = field(default_factory=dict)
     mailboxes: dict[str, tuple[datetime, Mailbox]] = field(default_factory=dict)
+    logins: dict[str, tuple[datetime, LoginVerdict]] = field(default_factory=dict)
 
 
 class CheckStatus(IntEnum):
@@ -58,6 +59,7 @@ class TargetStatus:
 
     An `inconclusive` test failed, perhaps because of the monitor's own network, and was not judged. `mailbox` is what
     the last login counted, and when; `login_problem` is why tests do not log in although the target has a `login`.
+    `login` is what the last login came to, and when, if it neither passed nor failed.
     """
 
     target: Target
@@ -74,6 +76,7 @@ class TargetStatus:
     untested_addresses: int = 0
     mailbox: tuple[datetime, Mailbox] | None = None
     login_problem: str = ""
+    login: tuple[datetime, LoginVerdict] | None = None
 
     @property
     def state(self) -> State:
@@ -147,6 +150,7 @@ class TargetStatus:
             _degraded_remark(health.failed_addresses) if health.degraded_tests else "",
             untested_remark(self.untested_addresses).lower() if self.untested_addresses else "",
             _posture_remark(health.posture),
+            _login_remark(self),
             f"tested without a login: {self.login_problem}" if self.login_problem else "",
             *tls_relaxations(self.target),
             "not judged: nearly all targets failed at once" if self.inconclusive else "",
@@ -238,6 +242,29 @@ def _recovery_remark(recovery: Recovery | None, policy: Policy) -> str:
     return f"recovering: {recovery.passes} of {policy.passes_per_recovery} passed" if recovery else ""
 
 
+LOGINS: Mapping[LoginVerdict, str] = {
+    LoginVerdict.IN_USE: "the mailbox is in use by another session (IN-USE)",
+    LoginVerdict.LOGIN_DELAY: "the server refused the login as too soon (LOGIN-DELAY)",
+    LoginVerdict.REJECTED: "the server rejected the credential (AUTH)",
+}
+"""What is said of logins that neither pass nor fail a test."""
+
+
+def login_is_open(health: Health) -> str:
+    """Why a target stays in an outage of its login although tests pass, in a few words; empty if it does not."""
+    if not health.login_is_out or health.recovery:
+        return ""
+    at = f" at {utc(health.login_at)}" if health.login_at else ""
+    return f"the login failed last{at}: only one that is accepted ends this"
+
+
+def _login_remark(status: TargetStatus) -> str:
+    """What the last login came to where the test says nothing of it."""
+    since = login_is_open(status.health) if status.error is None and status.target.policy.login else ""
+    last = f"last login at {utc(status.login[0])}: {LOGINS[status.login[1]]}" if status.login else ""
+    return "; ".join(one for one in (since, last) if one)
+
+
 def posture_faults(text: str) -> Sequence[str]:
     """What a server offers or permits and should not, by what its record keeps of it."""
     summary = parse_summary(text)
@@ -286,6 +313,7 @@ def target_statuses(
             _status(target, records.get(name) or Record(name), newest.samples.get(name), now),
             last_good_at=_last_good_at(records.get(name), newest.passed.get(name)),
             mailbox=newest.mailboxes.get(name) if target.policy.login else None,
+            login=newest.logins.get(name) if target.policy.login else None,
             login_problem=_login_problem(target, (credentials or {}).get(target.policy.login), records.get(name), now),
         )
         for name, target in targets.items()
@@ -313,7 +341,9 @@ def _login_problem(target: Target, state: CredentialState | None, record: Record
     if due is None or due <= now:
         return ""
     where = "here" if refusal else f"by {clean(state.rejected_by, 128)}"
-    return f"{shown} refused {where} without a reason, tried again after {due:%Y-%m-%d %H:%M} UTC"
+    last = refusal or state.refusal_of(state.rejected_by)
+    how = f"not answered {where}" if last and last.unanswered else f"refused {where} without a reason"
+    return f"{shown} {how}, tried again after {due:%Y-%m-%d %H:%M} UTC"
 
 
 def why_without_login(target: Target, state: CredentialState, before: Record, now: datetime) -> str:

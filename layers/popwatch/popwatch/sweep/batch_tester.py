@@ -178,7 +178,8 @@ class BatchTester:
         if not (outcome.passed and outcome.login is None and health.login_is_out):
             return test, outcome
         if target_id in self._held or (turns and turns.is_in_doubt(target_id)):
-            return test, held_back(outcome, health, test.target.policy.login, self._held.get(target_id))
+            login, until = test.target.policy.login, self._held.get(target_id)
+            return test, held_back(outcome, health, login, until, test.record.outcome)
         problem = self._without_credential.get(target_id)
         return (_without_login(test), without_login(outcome, problem)) if problem else (test, outcome)
 
