@@ -470,3 +470,15 @@ def test_a_corrected_password_is_tried_at_once_on_request(world: World, ssm: Any
     world.sweep().run_requested(RequestedTests(world.now, ("a",)))
     assert len(world.logged_in) == tried + 1
     assert world.store.read_credential_state("monitor").passed_at is not None
+
+
+def test_an_outage_that_a_removed_login_ends(world: World) -> None:
+    """Its recovery says that the login is not tested any more, since it may be as dead as before."""
+    watch(world, "a")
+    run(world, 2)
+    world.verdicts = {"a": LoginVerdict.FAILED}
+    run(world, 10)
+    world.put_target("a", tls="implicit")
+    run(world, 2)
+    assert world.alerts_recorded("a")[-1] == "recovered"
+    assert detail_of(world, "a") == "The login is not tested any more. The target has no field `login` any more."

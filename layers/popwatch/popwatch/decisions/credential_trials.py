@@ -170,9 +170,13 @@ def held_back(
     return replace(outcome, phase=Phase.LOGIN, error=error, reason=reason, detail=f"{refused} {again}.")
 
 
-def without_login(outcome: Outcome, problem: CredentialProblem) -> Outcome:
-    """The outcome of a test that greets and ends an outage of the login, as no login can be tested any more."""
-    return replace(outcome, detail=clean(f"The login is not tested any more. {problem.explanation}", DETAIL_SHOWN))
+def without_login(outcome: Outcome, problem: CredentialProblem | None) -> Outcome:
+    """The outcome of a test that greets and ends an outage of the login, as no login can be tested any more.
+
+    Without a `problem` the target has no `login` any more.
+    """
+    why = problem.explanation if problem else "The target has no field `login` any more."
+    return replace(outcome, detail=clean(f"The login is not tested any more. {why}", DETAIL_SHOWN))
 
 
 def in_turn(state: CredentialState, target_ids: Iterable[str], failing: Set[str] = frozenset()) -> list[str]:

@@ -177,6 +177,8 @@ class BatchTester:
         target_id, health = test.target.target_id, test.record.health
         if not (outcome.passed and outcome.login is None and health.login_is_out):
             return test, outcome
+        if not test.target.policy.login:
+            return test, without_login(outcome, None)
         if target_id in self._held or (turns and turns.is_in_doubt(target_id)):
             login, until = test.target.policy.login, self._held.get(target_id)
             return test, held_back(outcome, health, login, until, test.record.outcome)
