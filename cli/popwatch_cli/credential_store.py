@@ -22,10 +22,10 @@ from popwatch_cli.installation import Installation
 class ListedCredential:
     """A credential as it may be shown: without its secret. `problem` is why it cannot be used, or empty.
 
-    `state` is what logins have shown of this version: `untried`, `accepted`, `rejected` once, or `blocked`, so that it
-    is not tried any more; `rejected_by` is the target at which that was, and `said` what its server said. It is
-    `unusable` if the function could not use it at its last attempt, since `unusable_since`, as it could not read it
-    or got no access token.
+    `state` is what logins have shown of this version: `untried`, `tried` if no server has said whether it is right,
+    `accepted`, `rejected` once, or `blocked`, so that it is not tried any more; `rejected_by` is the target at which
+    that was, and `said` what its server said. It is `unusable` if the function could not use it at its last attempt,
+    since `unusable_since`, as it could not read it or got no access token.
     """
 
     name: str
@@ -77,7 +77,9 @@ def _with_state(one: ListedCredential, state: CredentialState) -> ListedCredenti
     if state.rejections:
         word = "blocked" if state.blocked else "rejected"
         return replace(one, state=word, rejected_by=state.rejected_by, said=state.said)
-    return replace(one, state="accepted") if state.passed_at else one
+    if state.passed_at:
+        return replace(one, state="accepted")
+    return replace(one, state="tried") if state.tried_by else one
 
 
 def read_login(installation: Installation, name: str) -> Credential:

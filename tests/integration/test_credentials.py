@@ -180,15 +180,18 @@ def test_list_says_what_logins_have_shown(night: Night, run: Run, put: Any) -> N
     put("monitor", "--user", "anna")
     changed = parameter("monitor")["LastModifiedDate"].astimezone(UTC)
     state = CredentialState("monitor", revision(1, changed), rejections=2, rejected_by="mail-berlin", said="-ERR no")
-    assert night.store.put_credential_state(replace(state, version=1), 0) is None
+    failed = replace(state, rejections=0, rejected_by="", said="", tried_by="mail-oslo", version=1)
+    assert night.store.put_credential_state(failed, 0) is None
+    assert run("credentials", "list").out.endswith("  tried\n")
+    assert night.store.put_credential_state(replace(state, version=2), 1) is None
     assert run("credentials", "list").out.endswith("  blocked at mail-berlin\n")
     [found] = [json.loads(line) for line in run("credentials", "list", "--json").out.splitlines()]
     assert (found["state"], found["said"]) == ("blocked", "-ERR no")
-    accepted = CredentialState("monitor", revision(1, changed), passed_at=night.now, version=2)
-    assert night.store.put_credential_state(accepted, 1) is None
+    accepted = CredentialState("monitor", revision(1, changed), passed_at=night.now, version=3)
+    assert night.store.put_credential_state(accepted, 2) is None
     assert run("credentials", "list").out.endswith("  accepted\n")
-    gone = replace(accepted, problem="credential-denied", problem_since=changed, version=3)
-    assert night.store.put_credential_state(gone, 2) is None
+    gone = replace(accepted, problem="credential-denied", problem_since=changed, version=4)
+    assert night.store.put_credential_state(gone, 3) is None
     assert run("credentials", "list").out.endswith(f"  unusable since {utc(changed)}\n")
     [found] = [json.loads(line) for line in run("credentials", "list", "--json").out.splitlines()]
     assert (found["state"], found["unusable_since"]) == ("unusable", iso(changed))
@@ -345,6 +348,17 @@ def test_stored_logins_that_a_test_cannot_use(run: Run, arguments: list[str], wo
     ended = run("test", "127.0.0.1:995", *arguments)
     assert (ended.code, ended.out) == (3, "")
     assert words in ended.err
+
+
+def test_a_target_is_tested_with_its_own_login(run: Run, night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless another one, or a user, is given."""
+    monkeypatch.setenv("POPWATCH_STACK", "another")  # so that --stack names one that is not the usual one
+    night.put_target("mail-login", host="127.0.0.1", tls="implicit", login="gone")
+    ended = run("--stack", night.stack, "test", "mail-login", "--login")
+    assert (ended.code, ended.out) == (3, "")
+    assert "There is no credential `gone`" in ended.err
+    ended = run("--stack", night.stack, "test", "mail-login", "--login", "--mechanism", "plain")
+    assert "--mechanism does nothing with the target's own login gone: add --user" in ended.err
 
 
 def test_on_the_local_stack(do: Do, tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def _say_of_local_target(name: str) -> None:
 
 
 def _log_in(choice: StackChoice, target: Target, options: dict[str, Any], *, given: set[str]) -> Outcome:
-    """Test a target with a login, a stored one or one whose password is asked for.
+    """Test a target with a login: a stored one, its own unless another is given, or one whose password is asked for.
 
     Raises click.UsageError, and UserError if there is no password.
     """
@@ -232,11 +232,13 @@ def _log_in(choice: StackChoice, target: Target, options: dict[str, Any], *, giv
     if problems:
         needed = "--tls implicit or starttls, without --no-verify, and --tls-min 1.2 or later"
         raise click.UsageError(f"--login needs TLS that is verified and modern: {needed}.")
-    if options["credential"]:
+    name = options["credential"] or ("" if options["user"] else target.policy.login)
+    if name:
         idle = sorted(given & FOR_LOGINS - {"credential"})
         if idle:
-            raise click.UsageError(f"--{idle[0].replace('_', '-')} does nothing with --credential.")
-        return probe(target, Prober(credentials={target.target_id: _stored(choice, options["credential"])}))
+            other = "with --credential" if options["credential"] else f"with the target's own login {name}: add --user"
+            raise click.UsageError(f"--{idle[0].replace('_', '-')} does nothing {other}.")
+        return probe(target, Prober(credentials={target.target_id: _stored(choice, name)}))
     if not options["user"]:
         raise click.UsageError("--login needs --user USER, or --credential NAME.")
     try:

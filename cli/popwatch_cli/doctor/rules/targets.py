@@ -11,7 +11,7 @@ from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED
 from popwatch.decisions.planning import cycles
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME, Family, is_blank
-from popwatch.model.targets import Item, Policy, Problem, Target, endpoint
+from popwatch.model.targets import NEEDED_BY_LOGIN, Item, Policy, Problem, Target, endpoint
 from popwatch.model.text import clean, did_you_mean, duration, natural_order
 from popwatch_cli.doctor.rules.findings import (
     Finding,
@@ -55,7 +55,7 @@ def check_items(mistakes: Mapping[str, Sequence[Problem]], targets: Mapping[str,
 
 def _item_finding(problem: Problem, names: Sequence[str], *, suspended: bool) -> Finding:
     explanation = clean(problem.explanation, 300)
-    do = _correction(problem.field, names)
+    do = _correction(problem, names)
     if _is_template(problem):
         subject = _subject(
             names, one="uses the built-in text instead of its own", many="use the built-in text instead of their own"
@@ -66,8 +66,13 @@ def _item_finding(problem: Problem, names: Sequence[str], *, suspended: bool) ->
     return severity(FindingKind.BAD_FIELD, f"{subject}: {explanation}", do, names)
 
 
-def _correction(name: str, names: Sequence[str]) -> str:
+def _correction(problem: Problem, names: Sequence[str]) -> str:
     """What to do about a field that cannot be used, or that is missing."""
+    name = problem.field
+    if NEEDED_BY_LOGIN in problem.explanation:
+        needed = {"tls": "`tls` to implicit or starttls", "verify_tls": "`verify_tls` to true"}
+        do = needed.get(name, "`tls_min` to 1.2 or 1.3")
+        return f"Set {do}, or test without a login: {command('targets put', names, 'login=')}."
     if name not in FIELDS_BY_NAME or FIELDS_BY_NAME[name].default == "required":
         return f"Correct `{name}` as docs/targets.md says, or remove the target: {command('targets remove', names)}."
     allowed = FIELDS_BY_NAME[name].range

@@ -52,6 +52,10 @@ ADVICE = {
     "mechanism-not-offered": "The server does not offer this way to log in: use another mechanism.",
     "stat-refused": "The user is logged in, but the mailbox cannot be read: see the mail store.",
     "stls-refused": "The server does not offer STLS on this port: use {tls=implicit} on port 995.",
+    "stls-injection": (
+        "Plain text followed the reply to STLS, before TLS began: someone on the way may add commands (CVE-2011-0411), "
+        "or the server is faulty. Use {tls=implicit} on port 995, and update the server."
+    ),
     "tls-certificate-not-yet-valid": "Compare the clocks of the server and of this machine.",
     "service-unavailable": "The server answers, but says that it cannot serve clients now.",
     "tls-certificate-expired": "Renew the certificate, and let the server load it; {verify_tls=false} skips the check.",

@@ -56,8 +56,8 @@ class CredentialProblem:
                 return f"AWS did not answer when popwatch read the credential `{self.name}` ({self.code})."
             case Unusable.BLOCKED:
                 return (
-                    f"Two logins in a row with the credential `{self.name}` were rejected, last at {self.code}. "
-                    f"It is not tried any more until it changes: {again}."
+                    f"Two logins in a row with the credential `{self.name}` were rejected: it waits until it changes. "
+                    f"{again[0].upper()}{again[1:]}. The last one was at {self.code}."
                 )
             case Unusable.TOKEN_REFUSED:
                 return (

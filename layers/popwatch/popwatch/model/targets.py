@@ -246,6 +246,9 @@ def login_problems(target: Target) -> tuple[Problem, ...]:
     return _login_problems({"tls": target.tls, "verify_tls": target.verify_tls, "tls_min": target.tls_min})
 
 
+NEEDED_BY_LOGIN = "a login needs TLS that is verified, since others could read the password"
+
+
 def _login_problems(values: Mapping[str, object]) -> tuple[Problem, ...]:
     if values.get("tls", TlsMode.NONE) is TlsMode.NONE:
         field, why = "tls", "there is no TLS"
@@ -255,8 +258,7 @@ def _login_problems(values: Mapping[str, object]) -> tuple[Problem, ...]:
         field, why = "tls_min", "TLS below 1.2 is accepted (RFC 8996)"
     else:
         return ()
-    needed = "a login needs TLS that is verified, since others could read the password"
-    return (Problem(field, f"The field `{field}` cannot be used: {needed}, and {why}."),)
+    return (Problem(field, f"The field `{field}` cannot be used: {NEEDED_BY_LOGIN}, and {why}."),)
 
 
 def tls_relaxations(target: Target) -> tuple[str, ...]:
