@@ -119,6 +119,10 @@ def test_why_it_stays_down_although_tests_pass() -> None:
     assert remarks(down, NewestTests({"a": (NOW, Sample(51.0))})) == [why]
     found = replace(retested(Sample(51.0, login=LoginVerdict.IN_USE)), before=down, after=down)
     assert lines_of(found)[1:] == [f"        It is down yet: {why}."]
+    delayed = replace(down, health=replace(down.health, login_delay=200))
+    assert remarks(delayed, NewestTests({"a": (NOW, Sample(51.0))})) == [f"{why} (the server wants 200 s between two)"]
+    waiting = replace(down, health=replace(down.health, state=State.MAINTENANCE))
+    assert remarks(waiting, NewestTests({"a": (NOW, Sample(51.0))})) == []
     failed = NewestTests({"a": (NOW, Sample(None, ErrorCode.TIMED_OUT, "no-login-reply"))})
     assert remarks(down, failed) == []
 

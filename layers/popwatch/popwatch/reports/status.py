@@ -252,10 +252,11 @@ LOGINS: Mapping[LoginVerdict, str] = {
 
 def login_is_open(health: Health) -> str:
     """Why a target stays in an outage of its login although tests pass, in a few words; empty if it does not."""
-    if not health.login_is_out or health.recovery:
+    if not health.login_is_out or not health.is_failing or health.recovery:
         return ""
     at = f" at {utc(health.login_at)}" if health.login_at else ""
-    return f"the login failed last{at}: only one that is accepted ends this"
+    between = f" (the server wants {health.login_delay} s between two)" if health.login_delay else ""
+    return f"the login failed last{at}: only one that is accepted ends this{between}"
 
 
 def _login_remark(status: TargetStatus) -> str:
