@@ -383,7 +383,7 @@ def test_the_same_mistake_is_one_finding() -> None:
         {"target_id": "off", "host": "h", "tls": "ssl", "enabled": False},
         {"target_id": DEFAULTS_ID, "delay_up": 1},
     )
-    said = "The field `tls` cannot be used: `ssl` is not one of none, implicit, starttls."
+    said = "The field `tls` cannot be used: `ssl` is not one of none, implicit, starttls. Did you mean `implicit`?"
     assert [(finding.severity.name, finding.what) for finding in found] == [
         ("BROKEN", f"6 targets (t0, t1, t2 and 3 more) cannot be tested: {said}"),
         ("WARNING", f"Target off cannot be tested: {said}"),
