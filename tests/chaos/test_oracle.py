@@ -18,6 +18,9 @@ HOURS_OF_DAYS = 50.0
 SOON = ("one failure more", "every second alert dropped", "rejections not counted")
 """These are found within seconds."""
 
+RARE = {"held back tests pass": ["held/1", "held/6"]}
+"""Mistakes that few installations show, and two that do: without the mistake nothing is wrong there."""
+
 
 @pytest.mark.parametrize("name", SOON)
 def test_mistakes_are_found_by_the_oracle_alone(name: str) -> None:
@@ -102,9 +105,10 @@ def test_lost_tests_are_none_of_enough_in_a_row() -> None:
 
 def is_found(name: str) -> bool:
     """Whether the oracle finds a mistake."""
+    seeds = [plan.seed for plan in campaign.plans("oracle", HOURS_TO_FIND_A_MISTAKE)]
     with planted(name):
-        for plan in campaign.plans("oracle", HOURS_TO_FIND_A_MISTAKE):
-            world = World(plan.seed)
+        for seed in RARE.get(name, seeds):
+            world = World(seed)
             world.run(campaign.CHAOS_HOURS, campaign.CALM_HOURS)
             world.close()
             if Oracle(world.evidence.facts, world.evidence.times).run():
