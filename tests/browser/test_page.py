@@ -230,7 +230,7 @@ def test_an_address_shows_what_it_says(world: World, open_page: Open, serve: Ser
         odd.wait_for_selector(".more")
         assert len(names(odd)) == 40
         box = odd.locator('[data-id="mail-paris-033"]').bounding_box()
-        assert -1 < box["y"] < 800
+        assert -10 < box["y"] < 800  # a fraction of a line may move above it when the page is drawn again
         odd.locator(".more .choice", has_text="staff").click()
         assert odd.url == f"{address}?target=mail-paris-033&group=staff"
         gone = open_page(f"{address}?target=gone")
