@@ -72,10 +72,10 @@ def _read_values(text: str) -> tuple[list[FileEntry], list[str]]:
         if text[place : place + 1] == ",":
             place = _after_blanks(text, place + 1)
         elif is_array and text[place : place + 1] != "]":
-            last = text.count("\n", 0, place) + 1
-            return entries, [*mistakes, f"Line {last} is not JSON: after a target of the array `,` or `]` is missing."]
+            wrong = f"Line {_line_of(text, place)} is not JSON: after a target of the array `,` or `]` is missing."
+            return entries, [*mistakes, wrong]
     if is_array and text[place : place + 1] == "]" and text[place + 1 :].strip():
-        mistakes.append(f"Line {text.count(chr(10), 0, place) + 1}: what follows the array is not read.")
+        mistakes.append(f"Line {_line_of(text, place)}: what follows the array is not read.")
     return entries, mistakes
 
 
@@ -96,6 +96,10 @@ def _by_id(entry: FileEntry) -> list[FileEntry]:
 def _after_blanks(text: str, place: int) -> int:
     found = _BLANKS.match(text, place)
     return found.end() if found else place
+
+
+def _line_of(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
 
 
 def _value_at(text: str, place: int, line: int, mistakes: list[str]) -> tuple[object, int]:

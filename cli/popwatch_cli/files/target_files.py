@@ -152,13 +152,17 @@ def refuse_wide_text(name: str, content: bytes) -> None:
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file. Raises FileError."""
-    if path.is_dir():
-        raise FileError([f"{path} is a folder: name its files."])
+    _refuse_folder(path)
     try:
         with path.open("rb") as file:
             return _limited(str(path), file)
     except OSError as error:
         raise FileError([f"{path} cannot be read: {error.strerror}."]) from None
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise FileError([f"{path} is a folder: name its files."])
 
 
 def _limited(name: str, file: IO[bytes]) -> bytes:
@@ -211,8 +215,7 @@ def _format_in(text: str) -> str:
 
 def _format_of(path: Path, otherwise: str = "") -> str:
     """The format that a file's name says; `otherwise` if it says none. Raises FileError."""
-    if path.is_dir():
-        raise FileError([f"{path} is a folder: name its files."])
+    _refuse_folder(path)
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:

@@ -128,8 +128,8 @@ class Logins:
         Its order is that in which they log in with a credential that was accepted lately. `targets` are those at hand:
         whoever receives alerts of one that uses a credential hears of that. `failing` are those in a run of failures
         that began at the login, and since when it lasts; `requested` if someone has asked for these tests, as after a
-        change of the password: their credentials are read anew. `witnesses`
-        could log in as well, and one of them does, to show whether a credential is right that is in doubt.
+        change of the password: their credentials are read anew. `witnesses` could log in as well, and one of them does,
+        to show whether a credential is right that is in doubt.
         """
         self._targets = defaultdict(list)
         for target in targets:
@@ -158,7 +158,7 @@ class Logins:
             is_over.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _prepare_one(self, found: Credential | CredentialProblem, asking: "_Asking", is_over: Event) -> PreparedLogins:
+    def _prepare_one(self, found: Credential | CredentialProblem, asking: _Asking, is_over: Event) -> PreparedLogins:
         """What targets log in with of one credential. A login that is counted too late for this batch is taken back."""
         name = found.name
         self._states[name] = self._store.read_credential_state(name)
@@ -293,7 +293,7 @@ class Logins:
         refusing = {one.target_id for one in state.refusals if one.lasts}
         return {one: CredentialProblem(name, Unusable.BLOCKED, one) for one in target_ids if one in refusing}
 
-    def _log_in(self, name: str, asking: "_Asking", failing: Set[str]) -> tuple[Sequence[str], bool]:
+    def _log_in(self, name: str, asking: _Asking, failing: Set[str]) -> tuple[Sequence[str], bool]:
         """Who logs in with a credential, and whether the first one's login is counted, which is written before.
 
         The others follow in this batch if the first one's is accepted.
