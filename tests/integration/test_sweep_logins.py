@@ -16,7 +16,7 @@ from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode, LoginVerdict
 from popwatch.model.targets import Policy
-from popwatch.model.text import iso
+from popwatch.model.text import iso, utc
 from popwatch.queries.status import read_fleet_status
 from popwatch.reports.status import TargetStatus, target_status_to_json
 from popwatch.sweep.batch_tester import UnfinishedError
@@ -109,6 +109,15 @@ def test_a_greeting_alone_neither_ends_nor_interrupts_it(world: World) -> None:
     run(world, 2)
     world.verdicts, world.login_delay = {"a": LoginVerdict.FAILED}, 150
     run(world, 25)
+    run(world, (logins_of(world, "a")[-1] + 1 - 27) % 3)  # a minute after a login
+    [status] = statuses(world)
+    failed_at = NOON + logins_of(world, "a")[-1] * MINUTE
+    assert (status.error, status.next_login_at) == (None, failed_at + timedelta(seconds=150))
+    assert target_status_to_json(status, world.now)["login_failure"]["at"] == iso(failed_at)
+    assert status.remarks(world.now) == [
+        f"the login failed last at {utc(failed_at)} (login-failed): only one that is accepted ends this; "
+        f"next login after {utc(failed_at + timedelta(seconds=150))} (LOGIN-DELAY 150 s)"
+    ]
     minutes = logins_of(world, "a")
     failing = [at for at in minutes if at > 2]
     assert {after - before for before, after in pairwise(failing)} == {3}
@@ -164,8 +173,9 @@ def test_a_dead_backend_that_says_no_more_than_err_is_an_outage(world: World, fa
     assert [attributes["event"] for attributes in world.received()] == ["credential", "down"]
     [status] = statuses(world)
     due = NOON + (failing[-1] + 240) * MINUTE
-    assert status.login_problem.endswith(f"refused here without a reason, tried again after {due:%Y-%m-%d %H:%M} UTC")
-    assert f"tried again after {due:%Y-%m-%d %H:%M} UTC" in detail_of(world, "a")
+    assert f"refused here without a reason, tried again after {due:%Y-%m-%d %H:%M} UTC" in status.login_problem
+    assert detail_of(world, "a").endswith(f"Tested without a login: {status.login_problem}.")
+    assert status.next_login_at == due
     world.verdicts = {}
     run(world, 3)
     assert health(world, "a").login_failed

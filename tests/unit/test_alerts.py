@@ -31,7 +31,7 @@ from popwatch.decisions.judging import judge
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.health import AlertEvent
 from popwatch.model.messages import AlertMessage
-from popwatch.model.outcomes import ErrorCode
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Phase
 from popwatch.model.text import duration
 from tests.examples import FAILED, HEALTHY, PASSED, START, certificate, certified, others, outage, target
 
@@ -209,6 +209,32 @@ def test_a_recovery_says_that_its_login_is_not_tested_any_more() -> None:
     assert message.subject.startswith("UP again")
     said = "The login is not tested any more. There is no credential `monitor`: store it with"
     assert said in " ".join(message.email.split())
+
+
+@pytest.mark.parametrize(
+    ("login_delay", "said"),
+    [
+        (0, "Next test in 1 min, at 03:15:00 UTC. Alert 2 of 3 follows in about 3 min if"),
+        (30, "Next test in 1 min, at 03:15:00 UTC. Alert 2 of 3 follows in about 3 min if"),
+        (
+            600,
+            "at 03:15:00 UTC. It only greets, because of the server's LOGIN-DELAY (600 s): the next login comes after "
+            "03:24:00 UTC. Alert 2 of 3 follows in about 30 min if",
+        ),
+        (
+            86_400,
+            "LOGIN-DELAY (86400 s): the next login comes after 03:29:00 UTC. Alert 2 of 3 follows in about 45 min if",
+        ),
+    ],
+)
+def test_an_alert_of_a_failed_login_says_when_the_next_login_is(login_delay: int, said: str) -> None:
+    """Between two logins of a server that states a LOGIN-DELAY the tests only greet, and cannot fail as that did."""
+    login = LoginResult(LoginVerdict.FAILED, login_delay=login_delay)
+    failed = replace(FAILED, phase=Phase.LOGIN, login=login)
+    first = next(outage(target(login="monitor", tls="implicit"), failed=failed))
+    assert said in " ".join(first.email.split())
+    unreachable = next(outage(target(login="monitor", tls="implicit"), failed=replace(failed, phase=Phase.CONNECT)))
+    assert "follows in about 3 min" in " ".join(unreachable.email.split())
 
 
 def test_an_outage_is_alerted_from_first_failure_to_recovery() -> None:

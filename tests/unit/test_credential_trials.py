@@ -24,6 +24,7 @@ from popwatch.decisions.credential_trials import (
     may_use,
     next_attempt_at,
     settled,
+    why_it_waits,
 )
 from popwatch.model.credential_state import (
     MOST_REFUSING,
@@ -35,7 +36,7 @@ from popwatch.model.credential_state import (
     upgraded,
 )
 from popwatch.model.credentials import Secret
-from popwatch.model.health import UNTESTED
+from popwatch.model.health import UNTESTED, LoginFailure
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.time_limits import STORED_AHEAD
@@ -290,24 +291,41 @@ def test_which_outages_are_older_than_a_revision() -> None:
     assert not failed_before(None, R1)
 
 
+@pytest.mark.parametrize(
+    ("result", "target_id", "until", "why"),
+    [
+        (
+            UNCLEAR,
+            "a",
+            NOON + HOUR,
+            "here without a reason, tried again after 2026-11-27 13:00 UTC, or at once by",
+        ),
+        (
+            UNCLEAR,
+            "b",
+            NOON + HOUR,
+            "by a without a reason, tried again after 2026-11-27 13:00 UTC, or at once by",
+        ),
+        (UNCLEAR, "b", None, "refused by a without a reason, tried by another target first"),
+        (UNANSWERED, "a", None, "not answered here, tried by another target first"),
+        (UNANSWERED, "b", None, "not answered by a, tried by another target first"),
+    ],
+)
+def test_why_a_target_waits(result: LoginResult, target_id: str, until: datetime | None, why: str) -> None:
+    """The status, the page and the tests that are held back say it in the same words."""
+    assert why in why_it_waits(tried(NEW, "a", result), target_id, until)
+
+
 def test_a_test_that_is_held_back_has_failed() -> None:
-    """And says when the next one logs in."""
+    """As the login did that failed last; a record of an earlier version does not know how that was."""
     greeted = Outcome(NOON, Phase.QUIT, rtt_ms=12.5)
-    held = held_back(greeted, UNTESTED, "monitor", NOON + HOUR)
+    held = held_back(greeted, UNTESTED, "credential monitor refused here")
     assert (held.passed, held.phase, held.reason, held.rtt_ms) == (False, Phase.LOGIN, "login-refused", 12.5)
-    assert "tried again after 2026-11-27 13:00 UTC, or by `popwatch retest`." in held.detail
-    assert "by another target first" in held_back(greeted, UNTESTED, "monitor", None).detail
-
-
-def test_a_test_that_is_held_back_fails_as_the_login_did() -> None:
-    """A login that was not answered is not refused; what failed before the login says nothing of it."""
-    greeted = Outcome(NOON, Phase.QUIT, rtt_ms=12.5)
-    silent = Outcome(NOON, Phase.LOGIN, ErrorCode.TIMED_OUT, "no-login-reply")
-    held = held_back(greeted, UNTESTED, "monitor", NOON + HOUR, silent)
+    assert held.detail == "Tested without a login: credential monitor refused here."
+    silent = replace(UNTESTED, login_failure=LoginFailure(NOON, ErrorCode.TIMED_OUT, "no-login-reply"))
+    held = held_back(greeted, silent, "credential monitor refused here")
     assert (held.error, held.reason) == (ErrorCode.TIMED_OUT, "no-login-reply")
-    assert "refused" not in held.detail
-    before = Outcome(NOON, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "refused")
-    assert held_back(greeted, UNTESTED, "monitor", None, before).reason == "login-refused"
+    assert held.detail.startswith("The login failed last at 2026-11-27 12:00:00 UTC. Tested without a login: ")
 
 
 def test_an_old_acceptance_is_asked_again() -> None:

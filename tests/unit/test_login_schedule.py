@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popwatch.decisions.credential_trials import after_login, begin_trial, held_back, may_use, next_attempt_at
+from popwatch.alerts.tokens import AlertContext
+from popwatch.decisions.credential_trials import (
+    after_login,
+    begin_trial,
+    held_back,
+    may_use,
+    next_attempt_at,
+    why_it_waits,
+)
 from popwatch.decisions.judging import changes_nothing, judge
-from popwatch.decisions.schedule import is_login_due, longest_time_to_alert, next_due
+from popwatch.decisions.schedule import is_login_due, login_postponed_until, longest_time_to_alert, next_due
 from popwatch.model.credential_state import CredentialState
-from popwatch.model.health import UNTESTED, Health, State
+from popwatch.model.health import UNTESTED, Health, LoginFailure, State
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.targets import Policy, parse_target
 from popwatch.model.windows import OnceWindow
@@ -118,6 +126,42 @@ def test_after_a_failed_login_every_test_logs_in_but_within_the_delay() -> None:
     assert is_login_due("a", undelayed, POLICY, NOON + MINUTE, NOON + MINUTE)
 
 
+@pytest.mark.parametrize("passes_per_recovery", [1, 3])
+@pytest.mark.parametrize("maintenance", [False, True])
+@pytest.mark.parametrize("verdict", [LoginVerdict.IN_USE, LoginVerdict.PASSED])
+def test_a_login_that_ends_no_outage_keeps_the_delay_too(
+    verdict: LoginVerdict, *, maintenance: bool, passes_per_recovery: int
+) -> None:
+    """A mailbox in use, or the first of several tests that have to pass: the server counts the time from that login."""
+    windows = (OnceWindow(NOON + MINUTE, NOON + 5 * MINUTE),) if maintenance else ()
+    policy = replace(POLICY, failures_per_alert=1, passes_per_recovery=passes_per_recovery, maintenance=windows)
+    health = judge(UP, logged_in(LoginVerdict.FAILED, 150), policy, NOON).health
+    health = judge(health, logged_in(verdict, 600), policy, NOON + 3 * MINUTE).health
+    assert (health.login_at, health.login_delay) == (NOON + 3 * MINUTE, 600)
+    is_open = verdict is LoginVerdict.IN_USE or passes_per_recovery > 1
+    postponed = NOON + 13 * MINUTE if is_open else None
+    assert login_postponed_until(health, policy) == postponed
+    for minutes in (4, 13):
+        now = NOON + minutes * MINUTE
+        assert not is_open or is_login_due("a", health, policy, now, now) is (now == postponed)
+
+
+def test_what_a_login_failed_with_is_kept_for_the_outage() -> None:
+    """Other tests of it greet, or fail otherwise; with the outage it is forgotten."""
+    full = replace(logged_in(LoginVerdict.PASSED), phase=Phase.LOGIN, error=ErrorCode.PROTOCOL, reason="too-full")
+    health = judge(UP, full, POLICY, NOON).health
+    expected = LoginFailure(NOON, ErrorCode.PROTOCOL, "too-full")
+    unreachable = Outcome(NOON, Phase.CONNECT, ErrorCode.CANNOT_CONNECT)
+    for minute, outcome in enumerate((GREETED, unreachable, logged_in(LoginVerdict.IN_USE)), 1):
+        health = judge(health, outcome, POLICY, NOON + minute * MINUTE).health
+        assert health.login_failure == expected
+    assert judge(health, logged_in(LoginVerdict.PASSED), POLICY, NOON + 4 * MINUTE).health.login_failure is None
+    in_maintenance = replace(POLICY, maintenance=(OnceWindow(NOON, NOON + 9 * MINUTE),))
+    assert judge(health, logged_in(LoginVerdict.PASSED), in_maintenance, NOON + 4 * MINUTE).health.login_failure is None
+    later = judge(health, logged_in(LoginVerdict.FAILED), in_maintenance, NOON + 4 * MINUTE).health
+    assert later.login_failure == LoginFailure(NOON + 4 * MINUTE, ErrorCode.PROTOCOL, "login-failed")
+
+
 def test_after_a_failed_login_a_long_delay_is_kept_in_part() -> None:
     """A server may state a day: its outage would have been alerted on the third."""
     failing = judge(UP, logged_in(LoginVerdict.FAILED, 86_400), POLICY, NOON).health
@@ -172,7 +216,7 @@ def test_an_outage_of_the_login_is_alerted_in_the_stated_time(
             trying = begin_trial(credential, "1", "a", now) or credential
             credential = after_login(trying, "1", "a", LoginResult(verdict), now) or trying
         elif is_out and health.login_failed:
-            outcome = held_back(GREETED, health, "monitor", next_attempt_at(credential, "a"))
+            outcome = held_back(GREETED, health, why_it_waits(credential, "a", next_attempt_at(credential, "a")))
         outcome = replace(outcome, started_at=now)
         judged = judge(health, outcome, policy, now)
         health, tested = judged.health, due
@@ -183,6 +227,31 @@ def test_an_outage_of_the_login_is_alerted_in_the_stated_time(
                 assert all(after - before >= timedelta(hours=1) for before, after in pairwise(attempts[1:]))
             return
     raise AssertionError
+
+
+@given(st.integers(10, 900), st.one_of(st.just(0), st.integers(1, 4000)), st.integers(1, 5))
+@settings(max_examples=80)
+def test_an_alert_says_when_the_next_login_and_the_next_alert_are(
+    delay_down: int, login_delay: int, failures_per_alert: int
+) -> None:
+    """No login is sooner, the first test from then on logs in, and the next alert comes after as long as it says."""
+    fields = {"delay_down": delay_down, "failures_per_alert": failures_per_alert, "login": "monitor", "max_alerts": 99}
+    watched = parse_target({"target_id": "a", "host": "pop.example.net", "tls": "implicit", **fields})
+    health, now, logins, stated = UP, NOON, list[datetime](), list[AlertContext]()
+    while len(stated) < 3:
+        outcome = replace(GREETED, started_at=now)
+        if health is UP or is_login_due("a", health, watched.policy, now, now):
+            logins.append(now)
+            outcome = replace(logged_in(LoginVerdict.FAILED, login_delay), started_at=now)
+        judged = judge(health, outcome, watched.policy, now)
+        if judged.alert:
+            stated.append(AlertContext(watched, health, judged, outcome, now))
+        health, now = judged.health, judged.health.next_test_at or now
+    for said, after in pairwise(stated):
+        next_login = next(login for login in logins if login > said.now)
+        late = next_login - (said.next_login_from or said.next_test_at)
+        assert timedelta() <= late < timedelta(seconds=delay_down)
+        assert after.now == said.now + said.next_failure_in * failures_per_alert
 
 
 def test_a_target_that_fails_otherwise_is_not_logged_in_to() -> None:
@@ -242,10 +311,11 @@ def test_a_recovery_waits_for_its_login_while_another_target_is_refused(maintena
     """Its own login was accepted last: no greeting cuts that off or lengthens the outage, nor one that is in use."""
     policy = replace(POLICY, failures_per_alert=1, passes_per_recovery=3)
     health = judge(UP, logged_in(LoginVerdict.FAILED), policy, NOON).health
-    assert held_back(GREETED, health, "monitor", None).error is ErrorCode.PROTOCOL
+    assert held_back(GREETED, health, "refused").error is ErrorCode.PROTOCOL
     health = judge(health, logged_in(LoginVerdict.PASSED), policy, NOON + MINUTE).health
     windows = (OnceWindow(NOON + 2 * MINUTE, NOON + 4 * MINUTE),) if maintenance else ()
-    for minute, outcome in enumerate((held_back(GREETED, health, "monitor", None), logged_in(LoginVerdict.IN_USE)), 2):
+    assert health.login_failure is None
+    for minute, outcome in enumerate((held_back(GREETED, health, "refused"), logged_in(LoginVerdict.IN_USE)), 2):
         health = judge(health, outcome, replace(policy, maintenance=windows), NOON + minute * MINUTE).health
         assert (health.failures, health.recovery and health.recovery.passes) == (1, 1)
     for minute, state in ((4, State.DOWN), (5, State.UP)):

@@ -34,7 +34,8 @@ def test_after_a_refusal_no_other_logs_in(verdict: LoginVerdict) -> None:
     turns.may_log_in("a")
     turns.end("a", LoginResult(verdict))
     assert [turns.may_log_in(one) for one in "bc"] == [False, False]
-    assert [turns.is_in_doubt(one) for one in ("b", "z", "other")] == [verdict is LoginVerdict.UNCLEAR, False, False]
+    doubted = "credential monitor refused by a without a reason just now" if verdict is LoginVerdict.UNCLEAR else ""
+    assert [turns.why_not(one) for one in ("b", "z", "other")] == [doubted, "", ""]
 
 
 def test_a_server_that_does_not_answer_is_followed_by_another() -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from popwatch.decisions.credential_trials import OTHERS_FIRST, after_login
 from popwatch.model.credential_state import CredentialState, Refusal
-from popwatch.model.health import UNTESTED, State
+from popwatch.model.health import UNTESTED, LoginFailure, State
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.records import Record
 from popwatch.model.samples import Mailbox, Sample, from_stored, sample_of, to_stored
 from popwatch.model.targets import Target, parse_target
-from popwatch.reports.status import NewestTests, target_statuses, why_without_login
+from popwatch.model.text import iso
+from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses, why_without_login
 from popwatch_cli.commands.retest import Retested, lines_of, retested_to_json
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -114,17 +115,60 @@ def remarks(record: Record, newest: NewestTests) -> list[str]:
 
 def test_why_it_stays_down_although_tests_pass() -> None:
     """A greeting ends no outage of the login: the status and the request say so."""
-    down = health(state=State.DOWN, failures=6, failing_since=NOW, login_failed=True, login_at=NOW)
-    why = "the login failed last at 2026-11-27 12:00:00 UTC: only one that is accepted ends this"
+    failure = LoginFailure(NOW, ErrorCode.PROTOCOL, "mailbox-too-full")
+    fields = {"state": State.DOWN, "failures": 6, "failing_since": NOW, "next_test_at": NOW + MINUTE}
+    down = health(**fields, login_failed=True, login_failure=failure, login_at=NOW)
+    why = "the login failed last at 2026-11-27 12:00:00 UTC (mailbox-too-full): only one that is accepted ends this"
     assert remarks(down, NewestTests({"a": (NOW, Sample(51.0))})) == [why]
     found = replace(retested(Sample(51.0, login=LoginVerdict.IN_USE)), before=down, after=down)
     assert lines_of(found)[1:] == [f"        It is down yet: {why}."]
     delayed = replace(down, health=replace(down.health, login_delay=200))
-    assert remarks(delayed, NewestTests({"a": (NOW, Sample(51.0))})) == [f"{why} (the server wants 200 s between two)"]
+    following = "next login after 2026-11-27 12:03:20 UTC (LOGIN-DELAY 200 s)"
+    assert remarks(delayed, NewestTests({"a": (NOW, Sample(51.0))})) == [f"{why}; {following}"]
+    found = replace(found, before=delayed, after=delayed)
+    assert lines_of(found)[1:] == [f"        It is down yet: {why}; {following}."]
     waiting = replace(down, health=replace(down.health, state=State.MAINTENANCE))
     assert remarks(waiting, NewestTests({"a": (NOW, Sample(51.0))})) == []
     failed = NewestTests({"a": (NOW, Sample(None, ErrorCode.TIMED_OUT, "no-login-reply"))})
     assert remarks(down, failed) == []
+    assert remarks(delayed, failed) == [following]
+    older = replace(down, health=replace(down.health, login_failure=None))
+    assert remarks(older, NewestTests({"a": (NOW, Sample(51.0))})) == [
+        "the login failed last: only one that is accepted ends this"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "changes", "expected"),
+    [
+        (ACCEPTED, {}, NOW + MINUTE),
+        (ACCEPTED, {"login_delay": 200}, NOW + timedelta(seconds=200)),
+        (ACCEPTED, {"login_delay": 86_400}, NOW + 15 * MINUTE),
+        (ACCEPTED, {"login_failed": False}, None),
+        (ACCEPTED, {"state": State.UP, "failures": 0}, None),
+        (replace(ACCEPTED, passed_at=None, rejections=2, rejected_by="b", rejected_at=NOW), {}, NOW + 60 * MINUTE),
+        (replace(ACCEPTED, passed_at=None, rejections=2, rejected_by="b", rejected_at=NOW, certain=True), {}, None),
+        (replace(ACCEPTED, problem="credential-missing", problem_since=NOW), {}, None),
+        (REJECTED_HERE, {}, NOW + 5 * MINUTE),
+    ],
+)
+def test_when_a_target_logs_in_again(
+    state: CredentialState, changes: dict[str, object], expected: datetime | None
+) -> None:
+    """At its next test, after the server's LOGIN-DELAY or after the credential's wait; of one that waits for people
+    no time is known."""
+    fields = {"state": State.DOWN, "failures": 6, "failing_since": NOW, "next_test_at": NOW + MINUTE}
+    failure = LoginFailure(NOW, ErrorCode.TIMED_OUT, "no-login-reply")
+    down = health(**(fields | {"login_failed": True, "login_failure": failure, "login_at": NOW} | changes))
+    [status] = target_statuses({"a": target()}, {"a": down}, NewestTests(), NOW, {"monitor": state})
+    shown = target_status_to_json(status, NOW)
+    assert (status.next_login_at, shown["next_login_at"]) == (expected, iso(expected) if expected else None)
+    assert shown["login_failure"] == {
+        "at": "2026-11-27T12:00:00Z",
+        "error": "timed-out",
+        "message": "The remote device timed out before sending a response",
+        "reason": "no-login-reply",
+    }
 
 
 def test_a_mailbox_that_is_never_open_is_told_of() -> None:

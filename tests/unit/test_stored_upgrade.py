@@ -90,7 +90,7 @@ ADDED = {
         *("alerted_at_failures", "failures_in_maintenance", "run_ended_in_maintenance", "ended_outage"),
         *("certificate_near", "certificate_warnings", "failed_addresses", "untested_addresses"),
         *("allowance_full_at", "throttled", "slow", "slow_tests", "recovery", "passes_within"),
-        *("login_failed", "login_at", "login_delay", "posture", "posture_due"),
+        *("login_failed", "login_failure", "login_at", "login_delay", "posture", "posture_due"),
     },
     "Outcome": {
         *("address_age_seconds", "certificates", "passed_over", "remarks", "untested_addresses", "login", "login_ms"),

@@ -81,10 +81,14 @@ def _down_next(context: AlertContext) -> str:
     policy, number = context.target.policy, context.alert.number
     wait = context.next_test_at - context.now
     next_test = f"Next test in {duration(wait)}, at {context.next_test_at.astimezone(UTC):%H:%M:%S} UTC."
+    if login_from := context.next_login_from:
+        delay = context.judgement.health.login_delay
+        why = f"It only greets, because of the server's LOGIN-DELAY ({delay} s)"
+        next_test += f" {why}: the next login comes after {login_from.astimezone(UTC):%H:%M:%S} UTC."
     if number >= policy.max_alerts:
         until = "it recovers" if policy.alert_recovery else "it has recovered and fails again"
         return f"{next_test} This was the last alert of this outage. Tests continue; no further alerts until {until}."
-    interval = duration(wait * policy.failures_per_alert)
+    interval = duration(context.next_failure_in * policy.failures_per_alert)
     return f"{next_test} Alert {number + 1} of {policy.max_alerts} follows in about {interval} if it goes on failing."
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import ceil
 
 from popwatch.alerts.templates import TemplateError, fill
-from popwatch.decisions.schedule import next_test_by
+from popwatch.decisions.schedule import login_postponed_until, next_test_by
 from popwatch.model.health import Alert, AlertEvent, EndedOutage, Health, Judgement
 from popwatch.model.interventions import Acknowledgement
 from popwatch.model.outcomes import DETAIL_SHOWN, Outcome, Phase
@@ -103,6 +104,21 @@ class AlertContext:
     def next_test_at(self) -> datetime:
         """When the target is tested again, at the latest."""
         return next_test_by(self.judgement.health, self.target.policy, self.now)
+
+    @property
+    def next_login_from(self) -> datetime | None:
+        """From when on a test logs in again, after a failed login, if that is later than the next test."""
+        if self.outcome.phase is not Phase.LOGIN:
+            return None
+        until = login_postponed_until(self.judgement.health, self.target.policy)
+        return until if until and until > self.next_test_at else None
+
+    @property
+    def next_failure_in(self) -> timedelta:
+        """How long it takes about until the next test can fail as this one did."""
+        wait = self.next_test_at - self.now
+        login_from = self.next_login_from
+        return wait * ceil((login_from - self.now) / wait) if login_from else wait
 
     @property
     def alert_id(self) -> str:

@@ -36,7 +36,7 @@ from popwatch.model.credential_state import (
 )
 from popwatch.model.health import Health
 from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
-from popwatch.model.text import clean
+from popwatch.model.text import clean, utc
 from popwatch.model.time_limits import STORED_AHEAD
 
 LONGEST_TRIAL = timedelta(minutes=10)
@@ -59,6 +59,9 @@ Servers count wrong passwords for that long, as a rule (pam_faillock's `fail_int
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(days=1)
 """Between two refusals without a code and the next attempt; each further wait is twice as long."""
+
+TARGET_SHOWN = 60
+"""Characters of the id of a target that refused a credential, in a sentence that is to be whole."""
 
 REPORTED_AFTER = timedelta(minutes=15)
 """How long a credential cannot be used before the operator hears of it: AWS may not answer for some minutes."""
@@ -148,26 +151,35 @@ def is_in_doubt(state: CredentialState, revision: str) -> bool:
     return state.revision == revision and state.rejections > 0 and not state.certain
 
 
-def held_back(
-    outcome: Outcome, health: Health, name: str, until: datetime | None, last: Outcome | None = None
-) -> Outcome:
+def why_it_waits(state: CredentialState, target_id: str, until: datetime | None) -> str:
+    """Why a target does not log in after refusals without a code, and until when, in a few words.
+
+    `until` as in `next_attempt_at`; None if another target tries the credential first.
+    """
+    refusal = state.refusal_of(target_id)
+    last = refusal or state.refusal_of(state.rejected_by)
+    where = "here" if refusal else f"by {clean(state.rejected_by, TARGET_SHOWN)}"
+    how = f"not answered {where}" if last and last.unanswered else f"refused {where} without a reason"
+    again = "tried by another target first"
+    if until:
+        again = f"tried again after {until:%Y-%m-%d %H:%M} UTC, or at once by `popwatch retest`"
+    return f"credential {state.shown} {how}, {again}"
+
+
+def held_back(outcome: Outcome, health: Health, why: str) -> Outcome:
     """The outcome of a test that greets in an outage of the login, as its credential waits after a refusal.
 
     It counts as failed: else the outage of a server that gives no reason would be reported once it may be asked again.
-    While it recovers its own login was accepted last, and the refusal is another target's: that leaves it as it is.
-    `until` as in `next_attempt_at`; None if another target tries the credential first. If the `last` test that was
-    judged failed at the login, its error and reason go on.
+    It has the error and the reason of the login that failed last; `why` as `why_it_waits` has it. While it recovers its
+    own login was accepted last, and the refusal is another target's: that leaves it as it is.
     """
     if health.recovery:
         return outcome
-    error, reason = ErrorCode.PROTOCOL, "login-refused"
-    if last and last.error and last.phase is Phase.LOGIN:
-        error, reason = last.error, last.reason
-    refused = f"The credential {name} was refused without a reason, or not answered: it is tried again"
-    if reason != "login-refused":
-        refused = f"The last login failed ({reason}): the credential {name} is tried again"
-    again = f"after {until:%Y-%m-%d %H:%M} UTC, or by `popwatch retest`" if until else "by another target first"
-    return replace(outcome, phase=Phase.LOGIN, error=error, reason=reason, detail=f"{refused} {again}.")
+    last = health.login_failure
+    error, reason = (last.error, last.reason) if last else (ErrorCode.PROTOCOL, "login-refused")
+    failed = f"The login failed last at {utc(last.at)}. " if last else ""
+    detail = clean(f"{failed}Tested without a login: {why}.", DETAIL_SHOWN)
+    return replace(outcome, phase=Phase.LOGIN, error=error, reason=reason, detail=detail)
 
 
 def without_login(outcome: Outcome, problem: CredentialProblem | None) -> Outcome:

@@ -36,6 +36,7 @@ from popwatch.model.health import (
     EndedOutage,
     Health,
     Judgement,
+    LoginFailure,
     Recovery,
     State,
     Transition,
@@ -65,9 +66,10 @@ def judge(
         return _maintain(health, outcome, policy, now)
     before = _resumed(health)
     if before.login_failed and not before.failures:  # in maintenance only: the run that may begin now has none yet
-        before = replace(before, login_failed=False)
+        before = replace(before, login_failed=False, login_failure=None)
     if leaves_login_open(before, outcome, policy):
-        after = replace(before, next_test_at=now + timedelta(seconds=delay_seconds(before, policy)))
+        tried = _with_tried_login(before, outcome, now)
+        after = replace(tried, next_test_at=now + timedelta(seconds=delay_seconds(before, policy)))
         return Judgement(after, _transition(health, after, now, outcome))
     if before.ended_outage and not policy.alert_recovery:  # no recovery is due any more
         before = replace(before, ended_outage=None)
@@ -157,7 +159,7 @@ def _pass(
     """The health after a passed test, and the event to alert, if any. Of several the first is reported now."""
     recovery = _recovery(before, outcome, policy, now)
     if recovery:
-        after = replace(before, recovery=recovery)
+        after = replace(_with_tried_login(before, outcome, now), recovery=recovery, login_failure=None)
         after = replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy)))
         return _report_what_was_due(after, policy, now, silenced=silenced)
     chain, days = outcome.certificates, policy.certificate_warn_days
@@ -279,7 +281,14 @@ def _with_login(before: Health, outcome: Outcome, now: datetime) -> Health:
     # Also one that succeeded, of a mailbox that is too full.
     failed = outcome.phase is Phase.LOGIN or outcome.login.verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR)
     login_failed = failed or before.login_failed  # also where QUIT failed after a login that says nothing of the run
-    return replace(before, login_failed=login_failed, login_at=now, login_delay=_login_delay(before, outcome))
+    failure = LoginFailure(now, outcome.error, outcome.reason) if failed and outcome.error else before.login_failure
+    delay = _login_delay(before, outcome)
+    return replace(before, login_failed=login_failed, login_failure=failure, login_at=now, login_delay=delay)
+
+
+def _with_tried_login(before: Health, outcome: Outcome, now: datetime) -> Health:
+    """The health before a passed test that may not end an outage, with when its login was tried, if it was."""
+    return replace(before, login_at=_login_at(before, outcome, now), login_delay=_login_delay(before, outcome))
 
 
 def _login_at(before: Health, outcome: Outcome, now: datetime) -> datetime | None:
@@ -389,7 +398,7 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
     """The judgement of a test in maintenance: a passed one ends a run of failures, a failed one does not count."""
     before = _resumed(health)
     undecided = leaves_login_open(before, outcome, policy)
-    before = before if outcome.passed else _with_login(before, outcome, now)
+    before = (_with_tried_login if outcome.passed else _with_login)(before, outcome, now)
     recovery = before.recovery if undecided else _recovery(before, outcome, policy, now) if outcome.passed else None
     in_maintenance = replace(
         before,
@@ -400,6 +409,7 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
         failures_in_maintenance=before.failures_in_maintenance + (not outcome.passed),
         run_ended_at=health.run_ended_at,
         recovery=recovery,
+        login_failure=None if recovery else before.login_failure,
         passes_in_outage=before.passes_in_outage if outcome.passed else _passes_in_outage(before),
     )
     if outcome.passed and not undecided and recovery is None:
@@ -419,8 +429,7 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
             degraded_tests=before.degraded_tests if outcome.failed_addresses else 0,
             slow_tests=0,
             login_failed=False,
-            login_at=_login_at(before, outcome, now),
-            login_delay=_login_delay(before, outcome),
+            login_failure=None,
             last_good_at=now,
             last_good_rtt_ms=outcome.rtt_ms,
         )

@@ -96,7 +96,7 @@ def is_login_due(
     if not policy.login:
         return False
     if health.login_failed:
-        return not _is_too_soon(health, min(_login_delay(health), LONGEST_LOGIN_DELAY), now)
+        return not _is_too_soon(health, _delay_after_failure(health), now)
     if health.is_failing:  # for another reason: the first greeting ends that
         return False
     if health.state in (State.UNTESTED, State.SUSPENDED):
@@ -116,6 +116,20 @@ def is_login_due(
 def login_interval(policy: Policy, login_delay: timedelta = timedelta()) -> int:
     """Seconds from one login of a target that is up to the next, if its server wants so much time between two."""
     return _slots_per_login(policy, login_delay) * _test_interval(policy)
+
+
+def login_postponed_until(health: Health, policy: Policy) -> datetime | None:
+    """Before which time no test in an outage of the login logs in, as the server wants time between two logins.
+
+    The time may have passed. None if the server states no such time, or the target is in no such outage.
+    """
+    if not (policy.login and health.login_is_out and health.login_delay and health.login_at):
+        return None
+    return health.login_at + _delay_after_failure(health)
+
+
+def _delay_after_failure(health: Health) -> timedelta:
+    return min(_login_delay(health), LONGEST_LOGIN_DELAY)
 
 
 def _login_delay(health: Health) -> timedelta:

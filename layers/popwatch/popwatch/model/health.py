@@ -68,6 +68,15 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginFailure:
+    """The last login of an outage that failed: when it was tried, and what failed its test."""
+
+    at: datetime
+    error: ErrorCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndedOutage:
     """An outage that a passed test has ended, and whose recovery has not been sent yet: something holds it back.
 
@@ -117,8 +126,9 @@ class Health:
     too many (see `throttling`).
 
     `login_failed` says that a login failed in the present run of failures: only a login that succeeds ends it. Where
-    there is no run, it failed in maintenance. `login_at` is when the last one in a run, or outside a target's slots,
-    was tried. `login_delay` is the least time in seconds between two logins that the server has stated.
+    there is no run, it failed in maintenance. `login_failure` is the last one that failed; None if one was accepted
+    since, and in a record of an earlier version. `login_at` is when the last login in a run, or outside a target's
+    slots, was tried. `login_delay` is the least time in seconds between two logins that the server has stated.
 
     `posture` is what is kept of the last posture test (the text of a `PostureSummary`), and `posture_pending` are the
     changes for the worse that are still to be alerted.
@@ -170,6 +180,7 @@ class Health:
     allowance_full_at: datetime | None = None
     throttled: HeldAlerts | None = None
     login_failed: bool = False
+    login_failure: LoginFailure | None = None
     login_at: datetime | None = None
     login_delay: int = 0
     posture: str = ""

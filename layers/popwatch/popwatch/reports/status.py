@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
-from popwatch.decisions.credential_trials import failed_before, next_attempt_at, others_first_until
-from popwatch.decisions.schedule import STOPPED_AFTER, longest_time_to_alert, next_slot
+from popwatch.decisions.credential_trials import failed_before, next_attempt_at, others_first_until, why_it_waits
+from popwatch.decisions.schedule import STOPPED_AFTER, login_postponed_until, longest_time_to_alert, next_slot
 from popwatch.decisions.throttling import held_until
 from popwatch.model.credential_state import CredentialState
-from popwatch.model.health import Health, Recovery, State
+from popwatch.model.health import Health, LoginFailure, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, LoginVerdict, untested_remark
 from popwatch.model.posture import faults_of, parse_summary
@@ -59,7 +59,8 @@ class TargetStatus:
 
     An `inconclusive` test failed, perhaps because of the monitor's own network, and was not judged. `mailbox` is what
     the last login counted, and when; `login_problem` is why tests do not log in although the target has a `login`.
-    `login` is what the last login came to, and when, if it neither passed nor failed.
+    `login` is what the last login came to, and when, if it neither passed nor failed. `next_login_at` is the earliest
+    time of the next login of a target in an outage of its login.
     """
 
     target: Target
@@ -77,6 +78,7 @@ class TargetStatus:
     mailbox: tuple[datetime, Mailbox] | None = None
     login_problem: str = ""
     login: tuple[datetime, LoginVerdict] | None = None
+    next_login_at: datetime | None = None
 
     @property
     def state(self) -> State:
@@ -217,6 +219,8 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "octets": mailbox.octets if mailbox else None,
         "mailbox_at": _iso(mailbox_at),
         "login_problem": status.login_problem or None,
+        "login_failure": _login_failure_to_json(health.login_failure),
+        "next_login_at": _iso(status.next_login_at),
         "posture": _posture_to_json(health.posture),
         "silenced_until": _iso(silence.window.end) if silence else None,
         "silenced_by": silence.by if silence else None,
@@ -254,16 +258,26 @@ def login_is_open(health: Health) -> str:
     """Why a target stays in an outage of its login although tests pass, in a few words; empty if it does not."""
     if not health.login_is_out or not health.is_failing or health.recovery:
         return ""
-    at = f" at {utc(health.login_at)}" if health.login_at else ""
-    between = f" (the server wants {health.login_delay} s between two)" if health.login_delay else ""
-    return f"the login failed last{at}: only one that is accepted ends this{between}"
+    failed = health.login_failure
+    at = f" at {utc(failed.at)} ({failed.reason})" if failed else ""
+    return f"the login failed last{at}: only one that is accepted ends this"
+
+
+def next_login(health: Health, policy: Policy) -> str:
+    """From when on a test in an outage of the login logs in, if the next one does not, as the server wants time."""
+    until = login_postponed_until(health, policy)
+    if until is None or (health.next_test_at and until <= health.next_test_at):
+        return ""
+    return f"next login after {utc(until)} (LOGIN-DELAY {health.login_delay} s)"
 
 
 def _login_remark(status: TargetStatus) -> str:
-    """What the last login came to where the test says nothing of it."""
-    since = login_is_open(status.health) if status.error is None and status.target.policy.login else ""
+    """What the last login came to where the test says nothing of it, and when the next one is if no test shows it."""
+    policy = status.target.policy
+    since = login_is_open(status.health) if status.error is None and policy.login else ""
+    following = next_login(status.health, policy) if status.next_login_at else ""
     last = f"last login at {utc(status.login[0])}: {LOGINS[status.login[1]]}" if status.login else ""
-    return "; ".join(one for one in (since, last) if one)
+    return "; ".join(one for one in (since, following, last) if one)
 
 
 def posture_faults(text: str) -> Sequence[str]:
@@ -280,6 +294,13 @@ def _posture_remark(text: str) -> str:
 def _posture_to_json(text: str) -> dict[str, Any] | None:
     summary = parse_summary(text)
     return {"digest": str(summary), "findings": faults_of(summary)} if summary else None
+
+
+def _login_failure_to_json(failure: LoginFailure | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    error = failure.error
+    return {"at": iso(failure.at), "error": error.value, "message": error.message, "reason": failure.reason}
 
 
 def _degraded_remark(addresses: Sequence[str]) -> str:
@@ -311,40 +332,55 @@ def target_statuses(
     """
     found = [
         replace(
-            _status(target, records.get(name) or Record(name), newest.samples.get(name), now),
+            _with_login(
+                _status(target, records.get(name) or Record(name), newest.samples.get(name), now),
+                (credentials or {}).get(target.policy.login),
+                now,
+            ),
             last_good_at=_last_good_at(records.get(name), newest.passed.get(name)),
             mailbox=newest.mailboxes.get(name) if target.policy.login else None,
             login=newest.logins.get(name) if target.policy.login else None,
-            login_problem=_login_problem(target, (credentials or {}).get(target.policy.login), records.get(name), now),
         )
         for name, target in targets.items()
     ]
     return sorted(found, key=lambda status: (SEVERITY.index(status.state), natural_order(status.target.name)))
 
 
-def _login_problem(target: Target, state: CredentialState | None, record: Record | None, now: datetime) -> str:
-    """Why tests of a target do not log in, in a few words; empty if they do, or it has no `login`."""
+def _with_login(status: TargetStatus, state: CredentialState | None, now: datetime) -> TargetStatus:
+    """The status with why its tests do not log in, and when the next one does; `state` is that of its credential."""
+    target, health = status.target, status.health
+    problem, until = _login_wait(target, state, health, now)
+    may_log_in = target.policy.enabled and target.policy.login and (until or not problem)
+    if not (may_log_in and health.login_is_out):
+        return replace(status, login_problem=problem)
+    times = (status.next_test_at, login_postponed_until(health, target.policy), until)
+    return replace(status, login_problem=problem, next_login_at=max((time for time in times if time), default=None))
+
+
+def _login_wait(
+    target: Target, state: CredentialState | None, health: Health, now: datetime
+) -> tuple[str, datetime | None]:
+    """Why tests of a target do not log in, in a few words, and until when; None for until the credential changes.
+
+    Empty if they do, or it has no `login`.
+    """
     name = target.policy.login
     if not name or state is None:
-        return ""
+        return "", None
     if state.problem:
-        return f"{state.problem.replace('-', ' ')} ({name})"
+        return f"{state.problem.replace('-', ' ')} ({name})", None
     refusal, shown = state.refusal_of(target.target_id), f"credential {state.shown}"
     if state.blocked_for_good:
-        return f"{shown} refused twice, last by {clean(state.rejected_by, 128)}"
+        return f"{shown} refused twice, last by {clean(state.rejected_by, 128)}", None
     if refusal and refusal.lasts:
-        return f"{shown} refused twice here, and accepted elsewhere"
-    since = record.health.failing_since if record and record.health.login_failed else None
+        return f"{shown} refused twice here, and accepted elsewhere", None
+    since = health.failing_since if health.login_failed else None
     first = others_first_until(state, target.target_id)
     if first and now < first:
-        return f"{shown} refused here once, tried again after {first:%Y-%m-%d %H:%M} UTC, or by another target first"
+        again = f"tried again after {first:%Y-%m-%d %H:%M} UTC, or by another target first"
+        return f"{shown} refused here once, {again}", first
     due = next_attempt_at(state, target.target_id, failing=failed_before(since, state.revision))
-    if due is None or due <= now:
-        return ""
-    where = "here" if refusal else f"by {clean(state.rejected_by, 128)}"
-    last = refusal or state.refusal_of(state.rejected_by)
-    how = f"not answered {where}" if last and last.unanswered else f"refused {where} without a reason"
-    return f"{shown} {how}, tried again after {due:%Y-%m-%d %H:%M} UTC"
+    return (why_it_waits(state, target.target_id, due), due) if due and due > now else ("", None)
 
 
 def why_without_login(target: Target, state: CredentialState, before: Record, now: datetime) -> str:
@@ -352,7 +388,8 @@ def why_without_login(target: Target, state: CredentialState, before: Record, no
 
     `state` is how logins with its credential went, `before` the record before the test.
     """
-    if problem := _login_problem(target, state, before, now):
+    problem, _ = _login_wait(target, state, before.health, now)
+    if problem:
         return problem
     if before.health.is_failing and not before.health.login_failed:
         return "the outage began before the login, and a greeting ends it; a later test logs in"

@@ -123,7 +123,7 @@ class BatchTester:
         self._logins = logins
         self._untested = {test.target.target_id: test for test in batch.tests}
         self._without_credential: Mapping[str, CredentialProblem] = {}
-        self._held: Mapping[str, datetime | None] = {}
+        self._held: Mapping[str, str] = {}
         self._uncommitted: list[PlannedTest] = []
         self._commits: dict[Future[Record | None], PlannedTest] = {}
         self._committed: SimpleQueue[Future[Record | None]] = SimpleQueue()
@@ -179,9 +179,8 @@ class BatchTester:
             return test, outcome
         if not test.target.policy.login:
             return test, without_login(outcome, None)
-        if target_id in self._held or (turns and turns.is_in_doubt(target_id)):
-            login, until = test.target.policy.login, self._held.get(target_id)
-            return test, held_back(outcome, health, login, until, test.record.outcome)
+        if why := self._held.get(target_id) or (turns.why_not(target_id) if turns else ""):
+            return test, held_back(outcome, health, why)
         problem = self._without_credential.get(target_id)
         return (_without_login(test), without_login(outcome, problem)) if problem else (test, outcome)
 

@@ -26,7 +26,7 @@ class _Turns:
     since: float | None = None
     over: bool = False
     refused: bool = False
-    in_doubt: bool = False
+    doubted_by: str = ""
     is_unknown: bool = False
 
 
@@ -76,12 +76,13 @@ class LoginTurns:
         if result.verdict in (LoginVerdict.PASSED, LoginVerdict.IN_USE):
             turns.over = True
         elif result.verdict.counts_against_credential:
-            turns.refused, turns.in_doubt = True, result.verdict is LoginVerdict.UNCLEAR
+            turns.refused, turns.doubted_by = True, target_id if result.verdict is LoginVerdict.UNCLEAR else ""
         elif turns.first == target_id and not turns.over:
             turns.refused = turns.is_unknown
             turns.first = ""  # its server does not answer: another one is the first
 
-    def is_in_doubt(self, target_id: str) -> bool:
-        """Whether the credential of a target was refused in this batch without a reason, so that it did not log in."""
+    def why_not(self, target_id: str) -> str:
+        """Why a target did not log in, if its credential was refused in this batch without a reason; else empty."""
         credential = self.credentials.get(target_id)
-        return credential is not None and self._turns[credential.name].in_doubt
+        by = self._turns[credential.name].doubted_by if credential else ""
+        return f"credential {credential.name} refused by {by} without a reason just now" if credential and by else ""

@@ -29,6 +29,7 @@ from popwatch.decisions.credential_trials import (
     may_use,
     next_attempt_at,
     settled,
+    why_it_waits,
     with_problem,
     without_problem,
 )
@@ -66,15 +67,15 @@ class PreparedLogins:
     `problems` are those of a credential; the targets that are in neither wait for another one that tries the same
     credential. `lasting` are the targets whose problem has lasted, or stays until someone does something. Of the
     credentials in `on_trial` one login is counted, that of the first target, for which the others wait. `held` are the
-    targets that do not log in as servers have refused the credential without a reason: until when, or None if another
-    one tries it first. `unknown` are the credentials that no server has accepted yet.
+    targets that do not log in as servers have refused the credential without a reason: why, as `why_it_waits` has it.
+    `unknown` are the credentials that no server has accepted yet.
     """
 
     credentials: Mapping[str, Credential]
     problems: Mapping[str, CredentialProblem]
     on_trial: Set[str] = frozenset()
     lasting: Set[str] = frozenset()
-    held: Mapping[str, datetime | None] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
     unknown: Set[str] = frozenset()
 
 
@@ -186,13 +187,13 @@ class Logins:
             frozenset() if self._states[name].was_accepted else frozenset([name]),
         )
 
-    def _held(self, name: str, target_ids: Iterable[str], failing: Set[str]) -> dict[str, datetime | None]:
-        """Until when targets wait that do not log in, if servers have refused the credential without a reason."""
+    def _held(self, name: str, target_ids: Iterable[str], failing: Set[str]) -> dict[str, str]:
+        """Why targets wait that do not log in, if servers have refused the credential without a reason."""
         state, now = self._states[name], self._clock()
         times = {one: next_attempt_at(state, one, failing=one in failing) for one in target_ids}
         in_doubt = is_in_doubt(state, self._revisions[name])
         waits = {one: time for one, time in times.items() if time and time > now}
-        return {one: waits.get(one) for one in times if in_doubt or one in waits}
+        return {one: why_it_waits(state, one, waits.get(one)) for one in times if in_doubt or one in waits}
 
     def _lasts(self, problem: CredentialProblem) -> bool:
         """Whether no login is to be waited for: AWS or a token endpoint may not answer for days."""
@@ -357,7 +358,7 @@ def _together(plans: Iterable[PreparedLogins]) -> PreparedLogins:
     """What the targets of several credentials log in with."""
     credentials: dict[str, Credential] = {}
     problems: dict[str, CredentialProblem] = {}
-    held: dict[str, datetime | None] = {}
+    held: dict[str, str] = {}
     on_trial, lasting, unknown = set[str](), set[str](), set[str]()
     for plan in plans:
         credentials |= plan.credentials
