@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from popwatch.aws.credentials import Credentials
+from popwatch.aws.credentials import DENIED, Credentials
 from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credential_state import CredentialState, revision
 from popwatch.model.credentials import Credential, Secret, UnusableCredentialError
@@ -68,6 +68,23 @@ def list_credentials(installation: Installation) -> list[ListedCredential]:
     return [_with_state(one, installation.store.read_credential_state(one.name)) for one in listed]
 
 
+def credential_names(installation: Installation) -> list[str] | None:
+    """The names of the stack's credentials; None for who may not list them. Nothing else of them is read.
+
+    Raises botocore's exceptions.
+    """
+    path = path_of(installation.stack)
+    pages = installation.client("ssm").get_paginator("describe_parameters")
+    within = {"Key": "Path", "Option": "OneLevel", "Values": [path.rstrip("/")]}
+    try:
+        found = list(_parameters(pages.paginate(ParameterFilters=[within])))
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in DENIED:
+            raise
+        return None
+    return [parameter["Name"].removeprefix(path) for parameter in found]
+
+
 def _with_state(one: ListedCredential, state: CredentialState) -> ListedCredential:
     """What logins have shown of the present version; that of another one says nothing."""
     if state.problem_since and state.problem_since >= one.changed_at:
@@ -110,7 +127,7 @@ def remove_credential(installation: Installation, name: str) -> None:
             raise
     else:
         return
-    known = [one.name for one in list_credentials(installation)]
+    known = credential_names(installation) or ()
     raise UserError(f"There is no credential {name}.{did_you_mean(name, known)} `popwatch credentials list` shows all.")
 
 

@@ -199,15 +199,58 @@ def test_list_says_what_logins_have_shown(night: Night, run: Run, put: Any) -> N
     assert run("credentials", "list").out.endswith("  untried\n")
 
 
-def test_remove_names_the_targets_that_used_it(night: Night, run: Run, put: Any) -> None:
-    """Those that name it themselves, and not those whose own field names another one."""
+def test_remove_asks_if_targets_use_it(night: Night, run: Run, put: Any) -> None:
+    """It names those whose `login` it is, by `_defaults` too, and not those that name another one."""
     put("monitor", "--user", "anna")
-    night.put_target("mail-berlin", tls="implicit", login="monitor")
+    night.put_target("_defaults", login="monitor")
+    night.put_target("mail-berlin", tls="implicit")
     night.put_target("mail-rome", tls="implicit", login="other")
-    ended = run("credentials", "remove", "monitor")
-    assert ended.code == 0
-    assert "Tested without a login from now on" in ended.err
-    assert ended.err.rstrip().endswith(": mail-berlin.")
+    asked = run("credentials", "remove", "monitor")
+    assert (asked.code, asked.out) == (3, "")
+    [listed, question] = asked.err.splitlines()
+    assert listed.startswith("Tested without a login then, unless `popwatch targets put ID login=OTHER`: mail-berlin")
+    assert "mail-rome" not in listed
+    assert question.endswith("There is no terminal to ask the question: add --yes. Nothing was removed.")
+    assert [one["Name"] for one in boto3.client("ssm").describe_parameters()["Parameters"]] == [PATH + "monitor"]
+    removed = run("credentials", "remove", "monitor", "--yes")
+    assert (removed.code, removed.out.startswith("Removed: monitor.")) == (0, True)
+    assert removed.err == f"{listed}\n"
+
+
+def test_a_login_that_the_stack_does_not_have_is_said_at_once(night: Night, run: Run, put: Any, tmp_path: Path) -> None:
+    """By `put` and `import`, which write it all the same, as with `depends_on`: it may be stored later."""
+    put("monitor", "--user", "anna")
+    night.put_target("mail-berlin", tls="implicit")
+    warning = (
+        "There is no credential monitr: tests do not log in until it is stored, by `popwatch credentials put monitr "
+        "--user USER`. Did you mean `monitor`?\n"
+    )
+    for words in (["mail-berlin"], ["_defaults", "tls=implicit"]):
+        changed = run("targets", "put", *words, "login=monitr")
+        assert (changed.code, changed.err) == (0, warning)
+    assert run("targets", "put", "mail-berlin", "login=monitor").err == ""
+    assert run("targets", "put", "mail-berlin", "delay_up=90").err == ""
+    file = tmp_path / "new.csv"
+    file.write_text("target_id,host,tls,login\na,a.example,implicit,monitr\nb,b.example,implicit,monitor\n")
+    assert run("targets", "import", file, "--yes").err == warning
+    assert run("targets", "import", file, "--yes").err == ""  # as it was
+
+
+def test_who_may_not_list_logins_may_name_one(night: Night, run: Run) -> None:
+    """The sentence says what is not known, and by which permission it would be."""
+    night.put_target("mail-berlin", tls="implicit")
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "DescribeParameters")
+
+    assert boto3.DEFAULT_SESSION is not None
+    boto3.DEFAULT_SESSION.events.register("before-call.ssm.DescribeParameters", refuse)
+    try:
+        changed = run("targets", "put", "mail-berlin", "login=monitor")
+    finally:
+        boto3.DEFAULT_SESSION.events.unregister("before-call.ssm.DescribeParameters", refuse)
+    assert changed.code == 0
+    assert changed.err == "AWS denies ssm:DescribeParameters, so it is not known whether the stack has that login.\n"
 
 
 @pytest.mark.usefixtures("night")

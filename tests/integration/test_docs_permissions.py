@@ -45,7 +45,10 @@ EXAMPLES = {
     "credentials list": ["credentials list"],
     "credentials remove": ["credentials remove monitor", "credentials remove other"],
     "targets show": ["targets show mail-oslo", "targets show mail-osl"],
-    "targets put": ["targets put other host=pop.example.net", "targets put mail-oslo mail-rome delay_up=90"],
+    "targets put": [
+        "targets put other host=pop.example.net tls=implicit login=kept",
+        "targets put mail-oslo mail-rome delay_up=90",
+    ],
     "targets remove": ["targets remove mail-rome"],
     "targets import": ["targets import new.csv --yes"],
     "silence": ["silence mail-oslo --for 2h"],
@@ -130,7 +133,7 @@ def permitted(night: Night, run: Run, tmp_path: Path, monkeypatch: pytest.Monkey
     """Run examples with the permissions that the pages give for a command."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_text("wonderland")
-    (tmp_path / "new.csv").write_text("target_id,host\nnew,pop.example.net\n")
+    (tmp_path / "new.csv").write_text("target_id,host,tls,login\nnew,pop.example.net,implicit,kept\n")
 
     def run_permitted(command: str, examples: Sequence[str]) -> tuple[Identity, list[Ended]]:
         identity = identity_for(night, command)

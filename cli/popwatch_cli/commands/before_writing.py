@@ -7,10 +7,13 @@ from typing import Any
 import click
 
 from popwatch.model.fields import DEFAULTS_ID
-from popwatch.model.targets import Item
+from popwatch.model.targets import Item, parse_target
+from popwatch.model.text import did_you_mean
+from popwatch_cli.credential_store import credential_names
 from popwatch_cli.doctor.rules.targets import check_parents
 from popwatch_cli.errors import UserError
 from popwatch_cli.idle_fields import idle_fields
+from popwatch_cli.installation import Installation
 from popwatch_cli.output.terminal import say
 from popwatch_cli.target_items import known_id, shown, targets_of, unknown_fields
 
@@ -50,6 +53,20 @@ def warn_of_parents_of_file(items: Mapping[str, Item]) -> None:
     """Say which targets of a file depend on one that is not in it, or on themselves."""
     for finding in check_parents(targets_of(items)):
         say(finding.what.replace("which is not a target:", "which is not in the file: without that target"), err=True)
+
+
+def warn_of_credentials(installation: Installation, items: Iterable[Item]) -> None:
+    """Say which logins these items name that the stack does not have."""
+    named = dict.fromkeys(name for item in items if (name := parse_target(item).policy.login))
+    known = credential_names(installation) if named else ()
+    if known is None:
+        say("AWS denies ssm:DescribeParameters, so it is not known whether the stack has that login.", err=True)
+        return
+    for name in named:
+        if name not in known:
+            to_do = "tests do not log in until it is stored"
+            command = f"`popwatch credentials put {name} --user USER`"
+            say(f"There is no credential {name}: {to_do}, by {command}.{did_you_mean(name, known)}", err=True)
 
 
 def warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:

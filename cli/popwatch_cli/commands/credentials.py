@@ -8,10 +8,10 @@ from typing import Any, ClassVar, TextIO
 import click
 
 from popwatch.model.credentials import Mechanism, Secret, UnusableCredentialError, check_name
-from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.stored_credentials import MICROSOFT_SCOPE, StoredCredential, TokenSource, path_of
 from popwatch.model.text import clean, iso, utc
 from popwatch_cli.command_tree import CommandGroup
+from popwatch_cli.commands.before_writing import confirm
 from popwatch_cli.credential_store import ListedCredential, list_credentials, put_credential, remove_credential
 from popwatch_cli.errors import UserError
 from popwatch_cli.given_secrets import given_secret
@@ -171,9 +171,10 @@ def _row(one: ListedCredential) -> list[str]:
 
 @credentials.command()
 @click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, although targets name it.")
 @click.pass_obj
-def remove(choice: Any, name: str) -> None:
-    """Remove a login, with all its earlier versions. Says which targets name it.
+def remove(choice: Any, name: str, *, yes: bool) -> None:
+    """Remove a login, with all its earlier versions. If targets name it, they are listed first, with a question.
 
     \b
     Examples:
@@ -184,14 +185,14 @@ def remove(choice: Any, name: str) -> None:
     except UnusableCredentialError as error:
         raise UserError(f"{error} Nothing was removed.") from None
     installation = find(choice)
-    items = installation.target_table.read()
-    remove_credential(installation, name)
-    using = [
-        target for target in targets_of(items) if {**items.get(DEFAULTS_ID, {}), **items[target]}.get("login") == name
-    ]
-    click.echo(f"Removed: {name}. AWS takes up to 30 seconds before it accepts another one of that name.")
+    targets = targets_of(installation.target_table.read())
+    using = [target_id for target_id, target in targets.items() if target.policy.login == name]
     if using:
         named = ", ".join(map(whole, using[:MOST_NAMED])) + (
             f" and {len(using) - MOST_NAMED} more" * (len(using) > MOST_NAMED)
         )
-        say(f"Tested without a login from now on, or `popwatch targets put ID login=OTHER`: {named}.", err=True)
+        say(f"Tested without a login then, unless `popwatch targets put ID login=OTHER`: {named}.", err=True)
+        if not yes and not confirm(f"Remove {name}?", "Nothing was removed."):
+            raise UserError("Nothing was removed.")
+    remove_credential(installation, name)
+    click.echo(f"Removed: {name}. AWS takes up to 30 seconds before it accepts another one of that name.")

@@ -12,6 +12,7 @@ from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.text import counted, natural_order
 from popwatch_cli.commands.before_writing import (
     confirm,
+    warn_of_credentials,
     warn_of_idle_fields,
     warn_of_parents,
     warn_of_parents_of_file,
@@ -73,7 +74,8 @@ def import_targets(
     read = _entries_of(files, monitor, modules)
     for warning in interventions_in(read):
         say(warning, err=True)
-    table = find(choice).target_table
+    installation = find(choice)
+    table = installation.target_table
     items = without_temporary(table.read())
     entries = [_with_known_id(entry, items) for entry in read]
     if not entries:
@@ -102,6 +104,7 @@ def import_targets(
     if any("depends_on" in item for item in wanted.values()):
         wanted = with_parents(wanted, {**kept, **wanted})
         warn_of_parents({**kept, **wanted}, wanted.keys())
+    warn_of_credentials(installation, (item for name, item in wanted.items() if name not in same))
     warn_of_idle_fields(wanted.values(), after)
     change = compare(items, wanted, replace=replace, cut=sys.stdout.isatty())
     for line in change.lines:

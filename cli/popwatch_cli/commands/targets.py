@@ -20,6 +20,7 @@ from popwatch_cli import completion
 from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.commands.before_writing import (
     confirm,
+    warn_of_credentials,
     warn_of_idle_fields,
     warn_of_parents,
     warn_of_unknown_fields,
@@ -220,7 +221,8 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
       popwatch targets put --group customers ca_pem=@ca.pem
       popwatch targets put _defaults delay_up=5m
     """
-    table = find(choice).target_table
+    installation = find(choice)
+    table = installation.target_table
     by_id = () if groups or tags else words[:1]
     ids = [*by_id, *takewhile(lambda word: "=" not in word, words[len(by_id) :])]
     if "" in ids:
@@ -263,6 +265,7 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
         everything = {**table.read(), **wanted}
         wanted = with_parents(wanted, everything)
         warn_of_parents({**everything, **wanted}, wanted.keys())
+    warn_of_credentials(installation, wanted.values() if "login" in dict(changes) else ())
     lines = changes_of(items, wanted.values(), cut=sys.stdout.isatty())
     defaults = wanted.get(DEFAULTS_ID) or items.get(DEFAULTS_ID, {})
     warn_of_idle_fields([wanted[name] for name in lines], defaults, items)
