@@ -130,6 +130,8 @@ OLD = b"+OK\r\nUSER\r\nSASL PLAIN XOAUTH2\r\n.\r\n"
         (b"-ERR [LOGIN-DELAY] too soon", BARE, LoginVerdict.LOGIN_DELAY, ""),
         (b"-ERR [AUTH] no", RESP, LoginVerdict.REJECTED, ""),
         (b"-ERR  [AUTH]", BARE, LoginVerdict.REJECTED, ""),
+        (b"-ERR [AUTH/EXPIRED] no", RESP, LoginVerdict.REJECTED, ""),
+        (b"-ERR [AUTHORITY] no", RESP, LoginVerdict.FAILED, "login-failed"),
         (b"-ERR [SYS/TEMP] later", RESP, LoginVerdict.FAILED, "login-sys-temp"),
         (b"-ERR [SYS/PERM] gone", OLD, LoginVerdict.FAILED, "login-sys-perm"),
         (b"-ERR [SYS] gone", OLD, LoginVerdict.FAILED, "login-sys-perm"),

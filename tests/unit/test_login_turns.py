@@ -4,11 +4,12 @@ import pytest
 
 from popwatch.model.credentials import Credential, Secret
 from popwatch.model.outcomes import LoginResult, LoginVerdict
-from popwatch.sweep.login_turns import LONGEST_TURN, LoginTurns
+from popwatch.sweep.login_turns import LONGEST_WAIT, SECOND_AFTER, LoginTurns
 
 MONITOR, OTHER = (Credential(name, "anna", Secret("x")) for name in ("monitor", "other"))
 CREDENTIALS = {"a": MONITOR, "b": MONITOR, "c": MONITOR, "z": OTHER}
 PASSED, FAILED = LoginResult(LoginVerdict.PASSED), LoginResult(LoginVerdict.FAILED)
+UNANSWERED = LoginResult(LoginVerdict.FAILED, unanswered=True)
 
 
 class Clock:
@@ -53,16 +54,60 @@ def test_on_trial_the_one_that_is_written_is_first() -> None:
     assert [turns.may_log_in(one) for one in "cba"] == [None, None, True]
 
 
-def test_no_one_waits_for_long() -> None:
-    """A login that takes longer than the answer to a wrong password holds up no other; a refusal still does."""
+def test_two_at_most_try_a_changed_password_however_slow_the_refusal() -> None:
+    """The second one when the first has had no answer for as long as most servers take to refuse."""
     clock = Clock()
     turns = LoginTurns(CREDENTIALS, monotonic=clock)
     turns.may_log_in("a")
-    clock.now += LONGEST_TURN - 0.1
+    clock.now += SECOND_AFTER - 0.1
     assert turns.may_log_in("b") is None
     clock.now += 0.1
-    assert turns.may_log_in("b") is True
+    assert [turns.may_log_in(one) for one in "bc"] == [True, None]
+    turns.end("a", UNANSWERED)
+    assert turns.may_log_in("c") is None
     turns.end("b", LoginResult(LoginVerdict.REJECTED))
+    assert turns.may_log_in("c") is False
+
+
+def test_all_log_in_after_two_servers_that_do_not_answer() -> None:
+    """A wrong password would have been refused by then, and each target's outage is to be seen."""
+    clock = Clock()
+    turns = LoginTurns(CREDENTIALS | {"d": MONITOR}, monotonic=clock)
+    turns.may_log_in("a")
+    clock.now += SECOND_AFTER
+    turns.may_log_in("b")
+    turns.end("b", UNANSWERED)
+    assert [turns.may_log_in(one) for one in "cd"] == [None, None]
+    turns.end("a", UNANSWERED)
+    assert [turns.may_log_in(one) for one in "cd"] == [True, True]
+
+
+def test_a_login_that_was_never_sent_leaves_its_turn_to_another() -> None:
+    """It says nothing, however many there are."""
+    clock = Clock()
+    turns = LoginTurns(CREDENTIALS | {"d": MONITOR}, monotonic=clock)
+    turns.may_log_in("a")
+    clock.now += SECOND_AFTER
+    turns.may_log_in("b")
+    turns.end("a", FAILED)
+    turns.end("b", FAILED)
+    assert [turns.may_log_in(one) for one in "cd"] == [True, True]
+    turns = LoginTurns(CREDENTIALS | {"d": MONITOR}, monotonic=clock)
+    for one in "abc":
+        assert [turns.may_log_in(one), turns.may_log_in("d")] == [True, None]
+        turns.end(one, FAILED)
+
+
+def test_no_one_waits_for_ever() -> None:
+    """The test is made without a login, while there is time for it."""
+    clock = Clock()
+    turns = LoginTurns(CREDENTIALS, monotonic=clock)
+    turns.may_log_in("a")
+    clock.now += SECOND_AFTER
+    turns.may_log_in("b")
+    clock.now += LONGEST_WAIT - SECOND_AFTER - 0.1
+    assert turns.may_log_in("c") is None
+    clock.now += 0.1
     assert turns.may_log_in("c") is False
 
 
@@ -72,7 +117,7 @@ def test_no_other_logs_in_with_what_no_server_has_accepted() -> None:
     trial, unknown = frozenset({"monitor"}), frozenset({"monitor"})
     turns = LoginTurns(CREDENTIALS, trial, unknown, clock)
     assert [turns.may_log_in(one) for one in "abc"] == [True, None, None]
-    clock.now += LONGEST_TURN
+    clock.now += SECOND_AFTER
     assert turns.may_log_in("b") is False
     turns.end("b", FAILED)
     turns.end("a", FAILED)

@@ -246,10 +246,9 @@ class Login:
         if not line.startswith(b"-ERR"):
             return self._fail("unexpected-reply")
         self.unanswered = False
-        code = _code_of(line)
-        kind, _, of_system = code.partition(b"/")
-        if code in _VERDICTS:
-            return self._end(_VERDICTS[code], line)
+        kind, _, of_system = _code_of(line).partition(b"/")  # a code may have parts (RFC 2449 section 8)
+        if kind in _VERDICTS:
+            return self._end(_VERDICTS[kind], line)
         if kind == b"SYS":
             return self._fail("login-sys-temp" if of_system.startswith(b"TEMP") else "login-sys-perm")
         if "AUTH-RESP-CODE" in self._capabilities or not attempted:

@@ -137,9 +137,9 @@ class BatchTester:
 
     def run(self) -> Results:
         """Make all tests, commit their outcomes, and pass on what is left to do."""
-        # Those whose last login failed come last: else one of them would be the first of those that share a credential,
-        # and the others would wait for a server that does not answer.
-        tests = sorted(self._batch.tests, key=_login_has_failed)
+        # Those that are failing come last: else one of them would be the first of those that share a credential, and
+        # the others would wait for a server that does not answer.
+        tests = sorted(self._batch.tests, key=_is_failing)
         targets = [test.target for test in tests]
         turns = self._prepare_logins(tests)
         prober = self._prober.with_credentials(turns.credentials, turns.may_log_in) if turns else self._prober
@@ -471,8 +471,8 @@ def _newest_pass(
     return None
 
 
-def _login_has_failed(test: PlannedTest) -> bool:
-    return test.record.health.login_failed
+def _is_failing(test: PlannedTest) -> bool:
+    return test.record.health.login_failed or test.record.health.is_failing
 
 
 def _without_login(test: PlannedTest) -> PlannedTest:

@@ -5,16 +5,29 @@ A password that was changed at the server would else be tried by all that are du
 
 import time
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from popwatch.model.credentials import Credential
 from popwatch.model.outcomes import LoginResult, LoginVerdict
 
-LONGEST_TURN = 8.0
-"""Seconds for which tests wait for the first login of their credential.
+SECOND_AFTER = 8.0
+"""Seconds after which a second target logs in beside the first one that has no answer.
 
-Servers answer a wrong password after two seconds (Dovecot) to five (Courier). One that takes longer is most likely
-dead, and the others' outage is to be seen as well.
+Servers answer a wrong password after two seconds (Dovecot) to five (Courier), and some after up to 17 (Dovecot, to an
+address that has sent several). One that takes longer than this is most likely dead, and another one's answer says more.
+"""
+
+LONGEST_WAIT = 40.0
+"""Seconds after which tests wait for no login any more, and are made without one: they are to end in this invocation.
+
+Two logins that begin `SECOND_AFTER` seconds apart, and last as long as a test with a login does by default, fit in.
+"""
+
+MOST_UNANSWERED = 2
+"""Logins of a credential without an answer, under way or ended, before all others log in or wait.
+
+When both have ended without one, they log in: a wrong password would have been refused by then, so the servers are to
+blame, and each target's outage is to be seen.
 """
 
 
@@ -24,6 +37,8 @@ class _Turns:
 
     first: str = ""
     since: float | None = None
+    under_way: set[str] = field(default_factory=set)
+    unanswered: int = 0
     over: bool = False
     refused: bool = False
     doubted_by: str = ""
@@ -61,25 +76,36 @@ class LoginTurns:
         now = self._monotonic()
         if turns.since is None:
             turns.since = now
-        is_late = now - turns.since >= LONGEST_TURN
-        turns.over = turns.over or (is_late and not turns.is_unknown)
-        if not turns.over and turns.first not in ("", target_id):
-            return False if is_late else None
+        waited = now - turns.since
+        if not (turns.over or self._is_next(turns, target_id, waited)):
+            return False if waited >= (SECOND_AFTER if turns.is_unknown else LONGEST_WAIT) else None
         turns.first = turns.first or target_id
+        turns.under_way.add(target_id)
         self.begun.add(target_id)
         return True
+
+    @staticmethod
+    def _is_next(turns: _Turns, target_id: str, waited: float) -> bool:
+        """Whether it is a target's turn while nothing has shown that the credential is right."""
+        if turns.is_unknown or waited < SECOND_AFTER:
+            return turns.first in ("", target_id)
+        return len(turns.under_way) + turns.unanswered < MOST_UNANSWERED
 
     def end(self, target_id: str, result: LoginResult) -> None:
         """A target's test has ended, with or without a login."""
         self.begun.discard(target_id)
         turns = self._turns[self.credentials[target_id].name]
+        turns.under_way.discard(target_id)
         if result.verdict in (LoginVerdict.PASSED, LoginVerdict.IN_USE):
             turns.over = True
         elif result.verdict.counts_against_credential:
             turns.refused, turns.doubted_by = True, target_id if result.verdict is LoginVerdict.UNCLEAR else ""
-        elif turns.first == target_id and not turns.over:
-            turns.refused = turns.is_unknown
-            turns.first = ""  # its server does not answer: another one is the first
+        elif not turns.over:
+            turns.unanswered += result.unanswered
+            turns.over = turns.unanswered >= MOST_UNANSWERED
+            if turns.first == target_id:
+                turns.refused = turns.is_unknown
+                turns.first = ""  # its server does not answer: another one is the first
 
     def why_not(self, target_id: str) -> str:
         """Why a target did not log in, if its credential was refused in this batch without a reason; else empty."""
