@@ -74,6 +74,30 @@ def test_other_users_of_the_machine_are_refused(stack: Deployed, headers: dict[s
         assert (status, b"needs the key of its run" in body) == (403, True)
 
 
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [
+        ("/_aws/lambda-url/?Action=ListQueues", "127.0.0.1"),
+        ("/_aws/lambda-url//?Action=ListQueues", "127.0.0.1"),
+        ("/_aws/lambda-url/page/?Action=ListQueues", "127.0.0.1"),
+        (f"/_aws/lambda-url/{'0' * 32}/", "s3.localhost"),
+        ("/_ministack/health?Action=ListQueues", "s3.localhost"),
+    ],
+)
+def test_the_path_of_the_page_opens_nothing_else(stack: Deployed, path: str, host: str) -> None:
+    """Where it is no function's URL, MiniStack goes by parameters and host: without the key, anyone could run code."""
+    for method in ("GET", "POST"):
+        status, body = ask(stack, path, LIST_TABLES | {"Host": host}, method)
+        assert (status, b"needs the key of its run" in body) == (403, True)
+
+
+def test_a_page_that_there_is_not_is_no_other_service(stack: Deployed) -> None:
+    """Whatever else the request says."""
+    for method in ("GET", "POST"):
+        status, body = ask(stack, f"/_aws/lambda-url/{'0' * 32}/?Action=ListQueues", LIST_TABLES, method)
+        assert (status, b"ResourceNotFoundException" in body) == (404, True)
+
+
 def test_the_key_opens(stack: Deployed) -> None:
     """What is refused above is refused for its sender alone."""
     status, body = ask(stack, "/", LIST_TABLES | signed(stack.local.key))

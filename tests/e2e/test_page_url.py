@@ -85,6 +85,13 @@ def test_nothing_is_shown_without_the_password(ask: Callable[..., Reply]) -> Non
     assert ask("/api/status", Cookie=f"{COOKIE}=9999999999.AAAA").status == 401
 
 
+def test_only_the_page_is_asked(ask: Callable[..., Reply]) -> None:
+    """The local AWS goes by the path, whichever service the rest of a request names."""
+    assert (ask("/?Action=ListQueues").status, ask("/?Action=ListQueues").headers["location"]) == (303, "sign-in")
+    asked = ask("/api/status", "POST", body="Action=ListTopics", X_Amz_Target="DynamoDB_20120810.ListTables")
+    assert (asked.status, asked.json) == (404, {"error": "Only /sign-in and /sign-out accept POST."})
+
+
 def test_a_person_signs_in(ask: Callable[..., Reply], password: str) -> None:
     """The password gives a cookie, and the cookie the page and the API, compressed if the client accepts that."""
     answer = ask("/sign-in", "POST", body=urlencode({"password": password}))

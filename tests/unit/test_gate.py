@@ -9,6 +9,7 @@ from popwatch_cli.local.gate import credential_of, refusal_of
 from popwatch_cli.local.stack import LocalStack
 
 KEY = "0123456789abcdef"
+URL = "/_aws/lambda-url/" + "0a" * 16
 SIGNED = f"AWS4-HMAC-SHA256 Credential={KEY}/20261127/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=0"
 
 
@@ -27,9 +28,18 @@ def scope(path: str = "/", query: str = "", **headers: str) -> dict[str, Any]:
         (scope(authorization=SIGNED, host="bucket.s3.localhost:4566"), ""),
         (scope(query=f"X-Amz-Credential={KEY}%2F20261127%2Fus-east-1%2Fs3%2Faws4_request"), ""),
         (scope("/_ministack/health"), ""),
-        (scope("/_aws/lambda-url/abc/"), ""),
-        (scope("/_aws/lambda-url/abc/sign-in", origin="http://127.0.0.1:4566", sec_fetch_site="same-origin"), ""),
-        (scope("/_aws/lambda-url/abc/", origin="https://evil.example"), "no other web site"),
+        (scope(URL), ""),
+        (scope(f"{URL}/"), ""),
+        (scope("/_aws/lambda-url/01234567-89ab-cdef-0123-456789abcdef/"), ""),
+        (scope(f"{URL}/sign-in", origin="http://127.0.0.1:4566", sec_fetch_site="same-origin"), ""),
+        (scope(f"{URL}/", origin="https://evil.example"), "no other web site"),
+        (scope(f"{URL}/", host="s3.localhost:4566"), "the key of its run"),
+        (scope(f"{URL}/", authorization=SIGNED.replace(KEY, "another")), "the key of its run"),
+        (scope(f"{URL}x/"), "the key of its run"),
+        (scope("/_aws/lambda-url/", query="Action=ListQueues"), "the key of its run"),
+        (scope("/_aws/lambda-url//", query="Action=ListQueues"), "the key of its run"),
+        (scope("/_aws/lambda-url/abc/"), "the key of its run"),
+        (scope("/_ministack/health", host="s3.localhost:4566"), "the key of its run"),
         (scope("/_ministack/health", host="evil.example"), "at 127.0.0.1 and localhost only"),
         (scope(authorization=SIGNED, host=""), "at 127.0.0.1 and localhost only"),
         (scope(authorization=SIGNED, host="127.0.0.1.evil.example:4566"), "at 127.0.0.1 and localhost only"),
@@ -49,6 +59,11 @@ def test_who_is_refused(asked: dict[str, Any], said: str) -> None:
     found = refusal_of(asked, KEY)
     assert said in found
     assert bool(said) == bool(found)
+
+
+def test_no_web_socket_without_the_key() -> None:
+    """A function's URL has none."""
+    assert "the key of its run" in refusal_of({**scope(f"{URL}/"), "type": "websocket"}, KEY)
 
 
 def test_where_iam_is_enforced() -> None:

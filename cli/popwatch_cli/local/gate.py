@@ -18,8 +18,12 @@ OWN_DOMAIN = ".localhost"
 """Names that no one can point elsewhere, nor make their own site of: RFC 6761, section 6.3."""
 
 HEALTH = "/_ministack/health"
-FUNCTION_URLS = "/_aws/lambda-url/"
-"""A function's URL is for anyone; the page behind it asks for its password."""
+FUNCTION_URL = re.compile(r"/_aws/lambda-url/([a-z0-9]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(/|$)")
+"""A function's URL is for anyone; the page behind it asks for its password.
+
+With the id of one, MiniStack looks at nothing else of a request. A path with another one would be no function's, and
+then it is the parameter `Action`, or the name of the host, that says which of AWS's services is asked.
+"""
 
 INTERNAL = "/_"
 """MiniStack's own paths, which AWS does not have."""
@@ -60,7 +64,8 @@ def refusal_of(scope: Mapping[str, Any], key: str, *, enforces_iam: bool = False
         return "The local AWS answers no other web site."
     path = scope["path"]
     sent = credential_of(headers, scope["query_string"].decode("latin-1"))
-    if (path == HEALTH and not sent) or path.startswith(FUNCTION_URLS):
+    is_open = path == HEALTH or FUNCTION_URL.match(path)
+    if is_open and not sent and host in OWN_NAMES and scope["type"] == "http":
         return ""
     if hmac.compare_digest(sent.encode(), key.encode()) or (enforces_iam and not path.startswith(INTERNAL)):
         return ""
