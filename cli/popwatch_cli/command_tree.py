@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from popwatch.model.text import did_you_mean
-from popwatch_cli.options import NARROWEST, REGION, StackChoice, WholeNumber, choose
+from popwatch_cli.options import NARROWEST, REGION, StackChoice, WholeNumber, choose, long_name
 
 FEWEST_BLANKS = 2
 """A part of a sentence with fewer says too little."""
@@ -28,6 +28,11 @@ class CommandGroup(click.Group):
 
     aliases: ClassVar[Mapping[str, str]] = {}
     suggestions: ClassVar[Mapping[str, str]] = {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the name of a command. Raises click.UsageError, also for one that is given twice."""
+        _refuse_repeated(ctx, args)
+        return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of this name or alias, which takes the shared options; None if there is none."""
@@ -47,6 +52,8 @@ class CommandGroup(click.Group):
         _, command, rest = super().resolve_command(ctx, args)
         if command and isinstance(ctx.obj, StackChoice) and ctx.obj.as_json and not isinstance(command, click.Group):
             rest = _with_json(ctx, command, rest)
+        if command and not isinstance(command, CommandGroup):  # which does so itself
+            _refuse_repeated(click.Context(command, ctx, command.name), rest)
         # The command's own name, also for an alias: usage and help show it.
         return command.name if command else None, command, rest
 
@@ -86,6 +93,17 @@ def _with_json(context: click.Context, command: click.Command, words: list[str])
     if not any("--json" in option.opts for option in command.params):
         raise click.UsageError(f"`{context.command_path} {command.name}` has no --json.", context)
     return ["--json", *words]
+
+
+def _refuse_repeated(context: click.Context, words: list[str]) -> None:
+    """Refuse an option that is given twice and takes one value: click takes the last, and drops the others."""
+    if context.resilient_parsing:
+        return
+    _, _, given = context.command.make_parser(context).parse_args([*words])
+    single = [it for it in given if isinstance(it, click.Option) and not (it.multiple or it.is_flag or it.count)]
+    repeated = next((option for option in single if single.count(option) > 1), None)
+    if repeated:
+        raise click.UsageError(f"{long_name(repeated)} is given twice, and only one counts: leave out one.", context)
 
 
 def with_shared_options(command: click.Command, *, hidden: bool = True) -> click.Command:
@@ -146,9 +164,14 @@ def shared_options() -> list[str]:
 
 
 def _take(context: click.Context, option: click.Parameter, value: Any) -> None:
-    """Let the choice say what an option says. The last one that is given counts."""
+    """Let the choice say what an option says. Raises click.UsageError if it was given before the command, too."""
     choice = context.obj if isinstance(context.obj, StackChoice) else StackChoice()
     if value not in (None, False):
+        before = getattr(choice, str(option.name))
+        is_given = choice.stack_is_given if option.name == "stack" else before is not None
+        if value is not True and is_given and value != before:
+            name = long_name(option)
+            raise click.UsageError(f"{name} is given twice, as {before} and as {value}: leave out one.", context)
         choice = replace(choice, **{str(option.name): value})
         if option.name == "stack" and context.get_parameter_source("stack") is ParameterSource.COMMANDLINE:
             choice = replace(choice, stack_is_given=True)

@@ -109,8 +109,12 @@ def refuse_idle(names: Collection[str], why: str) -> None:
     given = given_options(context) & set(names)
     first = next((option for option in context.command.params if option.name in given), None)
     if first:
-        name = next((name for name in first.opts if name.startswith("--")), first.opts[0])
-        raise click.UsageError(f"{name} does nothing {why}.")
+        raise click.UsageError(f"{long_name(first)} does nothing {why}.")
+
+
+def long_name(option: click.Parameter) -> str:
+    """The name of an option as messages have it: the first one with two dashes, if there is one."""
+    return next((name for name in option.opts if name.startswith("--")), option.opts[0])
 
 
 class Choice(click.Choice):

@@ -20,7 +20,7 @@ from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
 from popwatch.model.text import clean, clean_whole, counted, did_you_mean, natural_order
 from popwatch_cli.errors import UserError
-from popwatch_cli.files.entries import FileEntry, FileError, by_line, load_json
+from popwatch_cli.files.entries import FileEntry, FileError, by_line, first_repeated, load_json
 from popwatch_cli.suggestions import field_hint
 
 COMMA_LISTS = ("tags", "depends_on", "certificate_warn_days", "maintenance")
@@ -287,6 +287,17 @@ def assigned(item: Item, name: str, text: str) -> Item:
     """The item with a field set from the command line, or without it if the text is empty."""
     others = {field: value for field, value in item.items() if field != name}
     return {**others, name: _typed(name, _from_text(name, text))} if text else others
+
+
+def refuse_repeated_fields(names: Iterable[str], consequence: str = "") -> None:
+    """Raise UserError for a field that is set twice on a command line, where only one value could count.
+
+    `consequence` is a sentence at the end.
+    """
+    repeated = first_repeated(names)
+    if repeated is not None:
+        several = f", or all of them in one list: {repeated}=first,second" if repeated in COMMA_LISTS else ""
+        raise UserError(f"The field `{shown(repeated)}` is given twice: leave out one{several}. {consequence}".rstrip())
 
 
 def typed_item(fields: Mapping[str, Any]) -> Item:

@@ -7,12 +7,16 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from rich.cells import cell_len
 
 from popwatch_cli.installation import LOCAL_OUTPUTS, Installation, local_key
+from popwatch_cli.main import cli
+from popwatch_cli.options import long_name
 from tests.command_lines import SCRIPT
 from tests.integration.conftest import Run
 from tests.integration.terminal_lines import COLUMNS
@@ -99,6 +103,28 @@ def test_no_summary_of_a_command_is_cut(words: tuple[str, ...], run: Run) -> Non
     [listed] = re.findall(r"Commands:\n((?:  .*\n)+)", run(*words, "--help").out)
     assert all(line.endswith(".") and not line.endswith("..") for line in listed.splitlines()), listed
     assert max(map(len, listed.splitlines())) <= COLUMNS
+
+
+def options_of_all_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The words of each command, with each of its options that takes one value."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from options_of_all_commands(command, (*path, name))
+        else:
+            for option in command.params if command else ():
+                if isinstance(option, click.Option) and not (option.is_flag or option.multiple):
+                    yield (*path, name), long_name(option)
+
+
+def test_an_option_that_takes_one_value_is_not_taken_twice(run: Run) -> None:
+    """Of each command: the first value would be dropped without a word."""
+    found = list(options_of_all_commands(cli))
+    assert len(found) > 100
+    for words, option in found:
+        ended = run(*words, option, "1", option, "2")
+        assert (ended.code, ended.err.partition(",")[0]) == (3, f"{option} is given twice"), words
 
 
 def test_watching_as_json_ends_well(run: Run, stack: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

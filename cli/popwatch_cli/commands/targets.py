@@ -42,6 +42,7 @@ from popwatch_cli.target_items import (
     known_id,
     missing_target,
     mistakes_of,
+    refuse_repeated_fields,
     shown,
     shown_id,
     targets_of,
@@ -201,9 +202,7 @@ def _show(target_id: str, item: Item, defaults: Item) -> None:
 
 
 @targets.command()
-@click.argument(
-    "words", nargs=-1, required=True, metavar="[ID]... FIELD=VALUE...", shell_complete=completion.ids_and_assignments
-)
+@click.argument("words", nargs=-1, metavar="[ID]... FIELD=VALUE...", shell_complete=completion.ids_and_assignments)
 @click.option("--group", "groups", multiple=True, metavar="NAME", shell_complete=completion.groups, help=GROUP)
 @click.option("--tag", "tags", multiple=True, metavar="NAME", shell_complete=completion.tags, help=TAG)
 @click.option("--force", is_flag=True, help="Also set a field that popwatch does not know.")
@@ -223,15 +222,9 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     """
     installation = find(choice)
     table = installation.target_table
-    by_id = () if groups or tags else words[:1]
-    ids = [*by_id, *takewhile(lambda word: "=" not in word, words[len(by_id) :])]
-    if "" in ids:
-        raise UserError(EMPTY_ID)
-    if ids and (groups or tags):
-        raise click.UsageError(
-            f"{NOT_BOTH} To put a target into a group, write group=NAME; to give it tags, tags=NAME."
-        )
+    ids = _ids_in(words, table, others=bool(groups or tags))
     changes = [change for change in map(_assignment, words[len(ids) :]) if not _is_own_id(change, ids)]
+    refuse_repeated_fields((name for name, _ in changes), "Nothing was written.")
     ids = _known_ids(ids, table)
     if groups or tags or len(ids) > 1:
         items = table.read()
@@ -273,6 +266,36 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     for line in lines.values():
         click.echo(line)
     say("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
+
+
+def _ids_in(words: Sequence[str], table: TargetTable, *, others: bool) -> list[str]:
+    """The ids before the assignments; there must be none if `others` are chosen. Raises UserError, click.UsageError."""
+    by_id = () if others else words[:1]
+    ids = [*by_id, *takewhile(lambda word: "=" not in word, words[len(by_id) :])]
+    if "" in ids:
+        raise UserError(EMPTY_ID)
+    if ids and others:
+        raise click.UsageError(
+            f"{NOT_BOTH} To put a target into a group, write group=NAME; to give it tags, tags=NAME."
+        )
+    if not others:
+        _refuse_no_id(words, table)
+    return ids
+
+
+def _refuse_no_id(words: Sequence[str], table: TargetTable) -> None:
+    """Raise UserError if an assignment stands where an id belongs, with the words in their order."""
+    if words and ("=" not in words[0] or table.get(words[0])):
+        return
+    given = [word for word in words if "=" not in word]
+    given += [word.partition("=")[2] for word in words if word.partition("=")[0] in ("target_id", "id")]
+    assignments = [word for word in words if "=" in word and word.partition("=")[0] not in ("target_id", "id")]
+    meant = shlex.join([*(given[:1] or ["mail-berlin"]), *(assignments or ["host=pop.example.net"])])
+    choice = "" if given else ", where mail-berlin stands for an id of your choice"
+    before = f" before {shown(words[0])}" if words else ""
+    raise UserError(
+        f"There is no id{before}: write `popwatch targets put {clean_whole(meant)}`{choice}. Nothing was written."
+    )
 
 
 def _refuse_no_changes(changes: Collection[object]) -> None:
