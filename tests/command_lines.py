@@ -67,6 +67,12 @@ MISTYPED = [
     _case("simulate --set failures_per_alrt=2", 3, "`failures_per_alert`"),
     _case("simulate --set tls=implict", 3, "Did you mean `implicit`?"),
     _case("simulate --set failures_per_alert", 3, "FIELD=VALUE"),
+    _case("simulate --set delay_up=20 --set delay_up=40", 3, "The field `delay_up` is given twice: leave out one."),
+    _case("replay --set max_alerts=2 --set max_alerts=3 --local", 3, "The field `max_alerts` is given twice"),
+    _case("simulate a --set depends_on=bb --local", 0, "depends on bb, which is not a target", "Did you mean b?"),
+    _case("simulate --outage 20m --outage 30m", 3, "--outage is given twice, and only one counts: leave out one."),
+    _case("report --since 7d --since 1h --local", 3, "--since is given twice"),
+    _case("test -H 127.0.0.1 -H 127.0.0.2", 3, "--hostname is given twice"),
     _case("replay --local --set failures_per_alrt=2", 3, "`failures_per_alert`"),
     _case("status --json --verbose --local xyzzy", 3, "There is no target xyzzy", "popwatch --local targets list"),
 ]
@@ -88,6 +94,12 @@ PLACES = [
     _case("targets list --profile nobody", 3, "nobody", "add `--local`"),
     _case("status --width 30 --local", 3, "40"),
     _case("status --width wide --local", 3, "'wide' is not a valid number"),
+    _case("status --width 80 --width 100 --local", 3, "--width is given twice, and only one counts: leave out one."),
+    _case("--width 100 status --width 80 --local", 3, "--width is given twice, as 100 and as 80: leave out one."),
+    _case("--region eu-west-1 targets --region eu-west-2 list", 3, "given twice, as eu-west-1 and as eu-west-2"),
+    _case("--stack x --stack y status", 3, "--stack is given twice, and only one counts: leave out one."),
+    _case("--stack x status --stack y", 3, "--stack is given twice, as x and as y: leave out one."),
+    _case("--width 80 --local --local status a --width 80", 3, "Server      pop.example.net:110"),
 ]
 
 IDS = [
@@ -99,6 +111,22 @@ IDS = [
     _case("targets show mail-rome --local", 0, "delay_up              300"),
     _case("targets put mail-berlni tls=none --local", 3, "Did you mean mail-berlin?", "host=", "Nothing was written."),
     _case("targets put mail-berlni --local", 3, "Did you mean mail-berlin?"),
+    _case("targets put --local", 3, "There is no id: write `popwatch --local targets put mail-berlin host=pop.example"),
+    _case(
+        "targets put host=pop.example.net --local", 3, "no id before host=pop", "put mail-berlin host=pop.example.net`"
+    ),
+    _case("targets put tls=implicit host=pop.example.net --local", 3, "put mail-berlin tls=implicit host=pop.example"),
+    _case(
+        "targets add host=pop.example.net mail-x --local", 3, "targets put mail-x host=pop.example.net`. Nothing was"
+    ),
+    _case("targets add id=mail-x host=pop.example.net --local", 3, "targets put mail-x host=pop.example.net`. Nothing"),
+    _case("targets put hots=pop.example.net --local", 3, "There is no id before hots=pop.example.net"),
+    _case(
+        "targets put mail-berlin port=1 port=2 --local", 3, "The field `port` is given twice", "Nothing was written."
+    ),
+    _case(
+        "targets put mail-berlin tags=a tags=b --local", 3, "all of them in one list: tags=first,second. Nothing was"
+    ),
     _case("targets show mail-brelin --local", 3, "Did you mean mail-berlin?"),
     _case("targets put mail-rome delay_up=2h30m --local", 0, "mail-rome"),
     _case("targets show mail-rome --json --local", 0, '"delay_up": 9000'),

@@ -139,5 +139,5 @@ def test_replayed_is_what_happened(
         world.close()
     target = parse_target({"target_id": "t", "host": "h", **fields})
     parents = [Parent("gateway", samples["gateway"])] if depends else []
-    found = compare("t", samples["t"], target.policy, target.policy, MINUTE, parents=parents)
+    found = compare("t", samples["t"], target.policy, target.policy, MINUTE, parents=(parents, parents))
     assert (found.before.alerts, found.after.alerts) == (sent, sent)

@@ -101,6 +101,26 @@ def test_at_a_time(do: Do, stack: Installation) -> None:
 
 
 @pytest.mark.usefixtures("escalation")
+def test_while_suspended_for_a_time(do: Do, run: Run) -> None:
+    """Then nothing is sent, and after it all is; without a time, what is left out is named, as with a silence."""
+    with time_machine.travel("2026-11-24T12:00Z"):
+        do("suspend", "a", "b", "--for", "2h")
+        do("silence", "c", "--for", "3h")
+        now = run("--local", "receivers", "--event", "down").out
+        then = do("receivers", "--event", "down", "--at", "13:00")
+        after = do("receivers", "a", "--event", "down", "--at", "14:30")
+        [a, _, c] = json.loads(do("receivers", "--at", "13:00", "--json"))["targets"]
+    assert "a, b: suspended until 2026-11-24 14:00:00 UTC, which this leaves out; with --at it counts." in now
+    assert "c: silenced until 2026-11-24 15:00:00 UTC, which this leaves out; with --at it counts." in now
+    assert "down 3" in now
+    assert "a, b: suspended at 2026-11-24 13:00:00 UTC, until 2026-11-24 14:00:00 UTC. Nothing is tested or" in then
+    assert "down 1" not in then
+    assert "suspended" not in after
+    assert "down 3" in after
+    assert (a["suspended"], a["alerts"], c["suspended"]) == (True, [], False)
+
+
+@pytest.mark.usefixtures("escalation")
 def test_an_event_that_some_do_not_send(run: Run) -> None:
     """Of several events that were asked for, each is shown or named."""
     both = run("--local", "receivers", "a", "c", "--event", "slow", "--event", "down").out

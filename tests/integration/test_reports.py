@@ -293,6 +293,17 @@ def test_replay_leaves_out_what_was_silenced_and_held(do: Do, stack: Installatio
     assert {it["target_id"]: it["before"]["alerts"] for it in found} == {"a": 0, "b": 0, "c": 4}
 
 
+def test_replay_with_another_parent(do: Do, stack: Installation) -> None:
+    """Its failures hold back the alerts of the changed settings, not those of the present ones."""
+    swept(stack)
+    failed = Sample(error=ErrorCode.TIMED_OUT, reason="no-greeting")
+    for minute in range(2, 30):
+        results = {"a": failed if minute < 20 else Sample(12.5), "b": failed}
+        stack.store.put_samples(1, 0, NOW - minute * MINUTE, "g", results)
+    [found] = json.loads(do("replay", "a", "--since", "1h", "--set", "depends_on=b", "--json"))["targets"]
+    assert (found["before"]["alerts"], found["after"]["alerts"]) == (3, 0)
+
+
 def test_replay_refuses_what_past_tests_do_not_show(do: Do, stack: Installation) -> None:
     """Rather than show that nothing would change; the limits of a test are judged again."""
     swept(stack)

@@ -63,6 +63,40 @@ def test_a_silence(do: Do) -> None:
     assert "leaves out" not in then + do("simulate", "a", "--at", "15:00")
 
 
+def test_a_suspension_for_a_time(do: Do) -> None:
+    """Without --at it is left out, and that is said; with it, there is no test until it ends, and it is named."""
+    do("suspend", "a", "--for", "2h")
+    now = do("simulate", "a", "--outage", "20m")
+    assert "First alert: 3 min 10 s" in now
+    assert "The target is suspended until 2026-11-24 14:00 UTC, which this leaves out; with --at it counts." in now
+    within = do("simulate", "a", "--at", "13:30", "--outage", "20m")
+    assert "2026-11-24 14:00:00 UTC  30 min  passed  up" in within
+    assert "have failed outside the suspension until 2026-11-24 14:00 UTC" in within
+    across = do("simulate", "a", "--at", "13:30", "--outage", "2h")
+    assert "14:00:00 UTC 30 min failed, 1 in a row warn" in " ".join(across.split())
+    assert (
+        "First alert: 32 min 10 s after the outage begins, because of the suspension until 2026-11-24 14:00" in across
+    )
+    after = do("simulate", "a", "--at", "14:30")
+    assert "2026-11-24 14:30:00 UTC" in after
+    assert "suspen" not in after
+    do("suspend", "a", "--for", "60d")
+    longer = do("simulate", "a", "--at", "14:30")
+    assert longer.splitlines()[1].startswith(
+        "No alert: the outage ends before 3 tests in a row have failed outside the"
+    )
+
+
+def test_a_parent_that_does_not_exist(run: Run, stack: Installation) -> None:
+    """It is named, with the one that may be meant, and is not assumed to pass; nor is one that is suspended."""
+    stack.target_table.write([{"target_id": "gateway", "host": "pop.example.net", "enabled": False}])
+    missing = run("--local", "simulate", "a", "--set", "depends_on=gatewya")
+    assert "depends on gatewya, which is not a target: it holds back no alert. Did you mean gateway?" in missing.err
+    assert "Assumed" not in missing.out + run("--local", "simulate", "a", "--set", "depends_on=gateway").out
+    replayed = run("--local", "replay", "a", "--set", "depends_on=gatewya")
+    assert "Did you mean gateway?" in replayed.err
+
+
 def test_what_else_is_assumed(do: Do, stack: Installation) -> None:
     """That a parent passes, that a suspended target is tested, that alerts are sent at all."""
     own: dict[str, dict[str, object]] = {
@@ -123,7 +157,7 @@ def test_later_than_the_worst_case_only_for_a_reason(
     first = first_alert(steps)
     assert first is not None
     on_time = found.until(first) <= longest_time_to_alert(target.policy, target.max_test_seconds)
-    assert on_time or found.maintenance_before(first).startswith("the maintenance until ")
+    assert on_time or found.delay_before(first).startswith("the maintenance until ")
 
 
 def test_several_targets(do: Do, run: Run, stack: Installation) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from popwatch.model.fields import DEFAULTS_ID
-from popwatch.model.targets import Item, parse_target
+from popwatch.model.targets import Item, Target, parse_target
 from popwatch.model.text import did_you_mean
 from popwatch_cli.credential_store import credential_names
 from popwatch_cli.doctor.rules.targets import check_parents
@@ -43,8 +43,13 @@ def _parent(owner: str, written: str, known: Collection[str]) -> str:
 
 
 def warn_of_parents(items: Mapping[str, Item], changed: Collection[str]) -> None:
+    """Say which of the changed items are of targets that depend on one that there is not, or on themselves."""
+    warn_of_parents_of_targets(targets_of(items), changed)
+
+
+def warn_of_parents_of_targets(targets: Mapping[str, Target], changed: Collection[str]) -> None:
     """Say which of the changed targets depend on one that there is not, or on themselves."""
-    for finding in check_parents(targets_of(items)):
+    for finding in check_parents(targets):
         if DEFAULTS_ID in changed or not set(changed).isdisjoint(finding.names):
             say(finding.what, err=True)
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -33,12 +34,28 @@ NAMED = 3
 """Targets of which a title names as many, and counts the others."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """Who receives which alerts, and the targets that send none at the times that are meant, if any are.
+
+    Those are suspended for a time, in maintenance, or silent by their settings.
+    """
+
+    found: Sequence[SameReach]
+    suspended: Sequence[Target]
+    held: Sequence[Target]
+    silent: Sequence[Target]
+    times: Mapping[str, datetime]
+
+
 @click.command()
 @selecting()
 @click.option(
     "--event", "events", multiple=True, type=Choice(EVENTS), help="Only alerts of this event; may be repeated."
 )
-@click.option("--at", "at", metavar="TIME", help=f"What is sent at a time, with maintenance and silences. {AT}")
+@click.option(
+    "--at", "at", metavar="TIME", help=f"What is sent at a time, with maintenance, silences and suspensions. {AT}"
+)
 @click.option("--timezone", "zone", type=ZONE, help="The zone of --at.")
 @click.option(
     "--error", type=Choice([*ErrorCode]), default=ErrorCode.TIMED_OUT, show_default=True, help="The error of an outage."
@@ -76,17 +93,22 @@ def receivers(
         raise UserError("There are no targets yet: `popwatch targets put mail-berlin host=pop.example.net`")
     subscribers = read_subscribers(installation.client("sns"), installation.alert_topic_arns)
     times = {target.target_id: _at(at, zone or target.timezone, now) for target in targets} if at else {}
-    held = [it for it in targets if at and it.policy.enabled and it.policy.in_maintenance(times[it.target_id])]
+    paused = [it for it in targets if at and it.policy.enabled and not it.policy.at(times[it.target_id]).enabled]
+    others = [it for it in targets if it not in paused]
+    held = [it for it in others if at and it.policy.enabled and it.policy.in_maintenance(times[it.target_id])]
     chosen_events = [AlertEvent(event) for event in events] or EVENTS
-    silent = [it for it in targets if it not in held and not set(events_of(it)) & set(chosen_events)]
-    sending = [it for it in targets if it not in held and it not in silent]
+    silent = [it for it in others if it not in held and not set(events_of(it)) & set(chosen_events)]
+    sending = [it for it in others if it not in held and it not in silent]
     found = same_reach(sending, subscribers.subscriptions, ErrorCode(error), chosen_events)
+    rehearsal = Rehearsal(found, paused, held, silent, times)
     if as_json:
-        click.echo(json.dumps(_to_json(found, held, silent, times, subscribers)))
+        click.echo(json.dumps(_to_json(rehearsal, subscribers)))
     else:
         show(console(), found, subscribers)
         unsent = _unsent(sending, [AlertEvent(event) for event in dict.fromkeys(events)])
-        notes = [*map(escape, (*_notes(held, silent, times), *unsent)), *remarks_on(subscribers)]
+        ignored = _ignored([] if at else sending, now)
+        said = (*_notes(rehearsal), *unsent, *ignored)
+        notes = [*map(escape, said), *remarks_on(subscribers)]
         for line in ["", *notes] if notes and found else notes:
             console().print(line, highlight=False)
     complete = all(any(alerts.receivers) for same in found for alerts in same.alerts)
@@ -178,16 +200,21 @@ def _named(targets: Sequence[Target]) -> str:
     return ids if len(targets) <= NAMED else f"{ids} and {len(targets) - NAMED} more"
 
 
-def _notes(held: Sequence[Target], silent: Sequence[Target], times: Mapping[str, datetime]) -> Iterator[str]:
+def _notes(rehearsal: Rehearsal) -> Iterator[str]:
     """What is said of the targets that send nothing, and of the others at this time."""
-    for (at, end, _), same in _by_end(held, times).items():
+    for (at, resumed), same in _by_suspension(rehearsal).items():
+        yield (
+            f"{_named(same)}: suspended at {_in_zone(at, at)}, until {_in_zone(resumed, at)}. Nothing is tested or "
+            "sent then; an outage that goes on is alerted after it."
+        )
+    for (at, end, _), same in _by_end(rehearsal.held, rehearsal.times).items():
         until = f"until {_in_zone(end, at)}" if end else "for longer than a week"
         yield (
             f"{_named(same)}: in maintenance at {_in_zone(at, at)}, {until}. Nothing is sent then; an outage that goes "
             "on is alerted after it."
         )
     reasons: dict[str, list[Target]] = {}
-    for target in silent:
+    for target in rehearsal.silent:
         policy = target.policy
         why = "suspended" if not policy.enabled else "`max_alerts` is 0" if not policy.max_alerts else "by their fields"
         reasons.setdefault(why, []).append(target)
@@ -201,6 +228,27 @@ def _unsent(sending: Sequence[Target], events: Sequence[AlertEvent]) -> Iterator
         without = [target for target in sending if event not in events_of(target)]
         if without:
             yield f"{_named(without)}: no alerts `{event}` are sent (by their fields)."
+
+
+def _ignored(targets: Sequence[Target], now: datetime) -> Iterator[str]:
+    """What is said of the targets that are silenced or suspended for a time, which counts only with `--at`."""
+    found: dict[tuple[str, datetime, str], list[Target]] = {}
+    for target in targets:
+        for word, begun in (("silenced", target.policy.silence), ("suspended", target.policy.suspended)):
+            if begun and now < begun.window.end:
+                found.setdefault((word, begun.window.end, str(target.timezone)), []).append(target)
+    for (word, end, _), same in found.items():
+        until = _in_zone(end, end.astimezone(same[0].timezone))
+        yield f"{_named(same)}: {word} until {until}, which this leaves out; with --at it counts."
+
+
+def _by_suspension(rehearsal: Rehearsal) -> Mapping[tuple[datetime, datetime], list[Target]]:
+    """The targets by the time that is meant, and when their suspension then ends."""
+    found: dict[tuple[datetime, datetime], list[Target]] = {}
+    for target in rehearsal.suspended:
+        if target.policy.suspended:
+            found.setdefault((rehearsal.times[target.target_id], target.policy.suspended.window.end), []).append(target)
+    return found
 
 
 def _by_end(
@@ -234,25 +282,22 @@ def remarks_on(subscribers: Subscribers) -> Iterator[str]:
     yield from (f"[dim]Not known: {escape(sentence)}[/]" for sentence in subscribers.unknown)
 
 
-def _to_json(
-    found: Sequence[SameReach],
-    held: Sequence[Target],
-    silent: Sequence[Target],
-    times: Mapping[str, datetime],
-    subscribers: Subscribers,
-) -> dict[str, Any]:
+def _to_json(rehearsal: Rehearsal, subscribers: Subscribers) -> dict[str, Any]:
+    found, times = rehearsal.found, rehearsal.times
+    unsent = (*rehearsal.suspended, *rehearsal.held, *rehearsal.silent)
     alerts = {
         target.target_id: [_alert_to_json(alert, subscribers) for alert in same.alerts]
         for same in found
         for target in same.targets
     }
-    everyone = sorted((*held, *silent, *(target for same in found for target in same.targets)), key=_natural)
+    everyone = sorted((*unsent, *(target for same in found for target in same.targets)), key=_natural)
     return {
         "targets": [
             {
                 "target_id": target.target_id,
                 "at": iso(times[target.target_id]) if times else None,
-                "in_maintenance": target in held,
+                "in_maintenance": target in rehearsal.held,
+                "suspended": target in rehearsal.suspended or not target.policy.enabled,
                 "alerts": alerts.get(target.target_id, []),
             }
             for target in everyone

@@ -16,7 +16,8 @@ from popwatch.model.text import UNKNOWN, counted, duration, iso, natural_order, 
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
 from popwatch_cli import completion
-from popwatch_cli.commands.simulate import with_changes
+from popwatch_cli.commands.before_writing import warn_of_parents_of_targets
+from popwatch_cli.commands.simulate import sets_parents, with_changes
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
@@ -83,13 +84,17 @@ def replay(
     store = installation.store
     fleet = {name: with_changes(item, defaults, ()) for name, item in items.items()}
     chosen = sorted(selection.of(fleet), key=natural_order)
-    wanted = {*chosen, *(parent for name in chosen for parent in fleet[name].policy.depends_on)}
+    changed_fleet = fleet | {name: with_changes(items[name], defaults, changes) for name in chosen}
+    if sets_parents(changes):
+        warn_of_parents_of_targets(changed_fleet, chosen)
+    fleets = fleet, changed_fleet
+    wanted = {*chosen, *(parent for name in chosen for it in fleets for parent in it[name].policy.depends_on)}
     lead = Period(period.begin - LEAD, period.end)
     samples = read_samples_of_all(store, store.read_records()[0], wanted, lead)
-    cyclic = in_cycles(fleet)
+    cyclic = [in_cycles(it) for it in fleets]
     found = []
     for name in chosen:
-        changed = with_changes(items[name], defaults, changes)
+        changed = changed_fleet[name]
         if changed.problems and not fleet[name].problems:
             raise UserError("\n".join(problem.explanation for problem in changed.problems))
         if idle := idle_changes(fleet[name], items[name], defaults, changes):
@@ -97,10 +102,15 @@ def replay(
                 f"`{idle[0]}` has no effect on past tests: it is about what is tested, or shown. They are judged again "
                 f"by {', '.join(LIMITS)}, and by the fields that say when and of what alerts are sent."
             )
-        parents = [Parent(it, samples.get(it, ())) for it in watched_parents(fleet[name], fleet, cyclic)]
+        before, after = (
+            [Parent(it, samples.get(it, ())) for it in watched_parents(those[name], those, unheld)]
+            for those, unheld in zip(fleets, cyclic, strict=True)
+        )
         policies, tests = (fleet[name].policy, changed.policy), samples.get(name, ())
         limited = under_limits(tests, changed)
-        found.append(compare(name, tests, *policies, noise, limited=limited, parents=parents, since=period.begin))
+        found.append(
+            compare(name, tests, *policies, noise, limited=limited, parents=(before, after), since=period.begin)
+        )
     missing = _missing(period, now, installation.samples_kept)
     if as_json:
         click.echo(json.dumps({"missing": missing, "targets": [_to_json(comparison) for comparison in found]}))

@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby, pairwise
 from typing import Any
@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from popwatch.decisions.planning import in_cycles, watched_parents
 from popwatch.decisions.schedule import TICK, longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import State
@@ -20,6 +21,7 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target, parse_target
 from popwatch.model.text import counted, duration, iso, natural_order
 from popwatch_cli import completion
+from popwatch_cli.commands.before_writing import warn_of_parents_of_targets
 from popwatch_cli.commands.receivers import remarks_on
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
@@ -39,7 +41,7 @@ from popwatch_cli.rehearsal.simulation import (
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
 from popwatch_cli.suggestions import field_hint
-from popwatch_cli.target_items import assigned, targets_of, whole, without_id
+from popwatch_cli.target_items import assigned, refuse_repeated_fields, targets_of, whole, without_id
 
 FOLDED_FROM = 4
 """Of so many tests in a row that bring nothing new the first is shown, and how many more there are."""
@@ -61,7 +63,12 @@ LONGEST = timedelta(days=7)
     metavar="DURATION",
     help="How long it lasts: 20m, 2h, 1d.",
 )
-@click.option("--at", "at", metavar="TIME", help=f"When the outage begins; a silence counts, too. {AT}  [default: now]")
+@click.option(
+    "--at",
+    "at",
+    metavar="TIME",
+    help=f"When the outage begins; a silence and a suspension for a time count, too. {AT}  [default: now]",
+)
 @click.option("--timezone", "zone", type=ZONE, help="The zone of --at.")
 @click.option(
     "--after",
@@ -127,7 +134,7 @@ def simulate_outage(
     for place, target in enumerate(targets):
         began = time_ahead(at, zone or target.timezone, now) if at else _minute(now) + TICK + begins_after
         start = _minute(began - begins_after)
-        assumed = without_interventions(target, silenced=at is not None)
+        assumed = without_interventions(target, timed=at is not None)
         steps = tuple(simulate(assumed, outage, ErrorCode(error), start, begins_after=began - start, stack=stack))
         found = Simulated(target, assumed, steps, began, subscribers, (zone or target.timezone) if at else None)
         in_time = in_time and (reaching is None or found.reaches_within(reaching))
@@ -179,8 +186,16 @@ class Simulated:
         """The time from the beginning of the outage to the alert of a test, at the latest."""
         return step.at - self.began + timedelta(seconds=self.target.max_test_seconds)
 
-    def maintenance_before(self, alert: SimulatedTest | None) -> str:
-        """`the maintenance until 04:00`, if tests before this alert, or any, did not count; otherwise empty."""
+    def delay_before(self, alert: SimulatedTest | None) -> str:
+        """`the maintenance until 04:00`, or suspension, if it delayed this alert, or prevented any; otherwise empty."""
+        suspended = self.assumed.policy.suspended
+        until = alert.at if alert else self.steps[-1].at if self.steps else datetime.max.replace(tzinfo=UTC)
+        parts = []
+        if suspended and suspended.window.start < until and self.began < suspended.window.end:
+            parts.append(f"the suspension until {_local(suspended.window.end, self.target.timezone)}")
+        return " and ".join([*parts, *filter(None, [self._maintenance_before(alert)])])
+
+    def _maintenance_before(self, alert: SimulatedTest | None) -> str:
         before = [step for step in self.steps if step.at > self.began and (alert is None or step.at < alert.at)]
         within = [step.at for step in before if step.health.state is State.MAINTENANCE]
         if not within:
@@ -202,13 +217,28 @@ def _targets(choice: Any, selection: Selection, changes: Sequence[str]) -> tuple
     chosen = sorted(selection.of(targets_of(items)), key=natural_order)
     defaults = without_id(items.get(DEFAULTS_ID, {}))
     targets = [_without_problems(with_changes(items[name], defaults, changes)) for name in chosen]
+    known = targets_of(items) | {target.target_id: target for target in targets}
+    if sets_parents(changes):
+        warn_of_parents_of_targets(known, chosen)
+    cyclic = in_cycles(known)
+    targets = [_with_watched_parents(target, known, cyclic) for target in targets]
     return targets, read_subscribers(installation.client("sns"), installation.alert_topic_arns), installation.name
+
+
+def _with_watched_parents(target: Target, known: Mapping[str, Target], cyclic: Collection[str]) -> Target:
+    """The target without the parents that hold back none of its alerts."""
+    return replace(target, policy=replace(target.policy, depends_on=(*watched_parents(target, known, cyclic),)))
 
 
 def _without_problems(target: Target) -> Target:
     if target.problems:
         raise UserError("\n".join(problem.explanation for problem in target.problems))
     return target
+
+
+def sets_parents(changes: Sequence[str]) -> bool:
+    """Whether one of the changes is of the targets that a target depends on."""
+    return any(change.partition("=")[0].strip() == "depends_on" for change in changes)
 
 
 def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> Target:
@@ -220,8 +250,9 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
         if name.strip() == "target_id":
             raise UserError("The id of a target cannot be changed: --set takes the other fields.")
         item = assigned(item, name.strip(), value)
+    changed = [change.partition("=")[0].strip() for change in changes]
+    refuse_repeated_fields(changed)
     target = parse_target(item, defaults)
-    changed = {change.partition("=")[0].strip() for change in changes}
     unknown = [name for name in target.unknown_fields if name in changed]
     if unknown:
         hint = field_hint(unknown[0])
@@ -232,7 +263,7 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
 def _show(console: Console, found: Simulated, *, named: bool) -> None:
     if named:
         console.print(f"[bold]{escape(whole(found.target.target_id))}[/]", highlight=False)
-    for line in _table(found, console.width):
+    for line in _table(found, console.width) if found.steps else ():
         console.print(line, highlight=False, soft_wrap=True)
     console.print()
     for line in _conclusions(found):
@@ -312,16 +343,16 @@ def _conclusions(found: Simulated) -> Iterator[str]:
     """The sentences below the table, as rich markup."""
     policy, first = found.assumed.policy, first_alert(found.steps)
     longest = duration(longest_time_to_alert(policy, found.target.max_test_seconds))
-    maintenance = found.maintenance_before(first)
+    delay = found.delay_before(first)
     if first:
         took = duration(found.until(first))
-        because = f"because of {maintenance}; without that" if maintenance else "including the last test's deadline;"
+        because = f"because of {delay}; without that" if delay else "including the last test's deadline;"
         yield f"First alert: {took} after the outage begins, {because} {longest} in the worst case."
     elif not policy.max_alerts:
         yield "No alert: `max_alerts` is 0."
     else:
         needed = counted(policy.failures_per_alert, "test has", "tests in a row have")
-        outside = f" outside {maintenance}" if maintenance else ""
+        outside = f" outside {delay}" if delay else ""
         yield f"No alert: the outage ends before {needed} failed{outside} (`failures_per_alert`)."
     alerts = counted(sum(step.message is not None for step in found.steps), "alert")
     lost = " The target becomes lost: no further alerts until it recovers." if is_lost(found.steps) else ""
@@ -345,9 +376,13 @@ def _left_out(found: Simulated) -> Iterator[str]:
     present, assumed = found.target.policy, found.assumed.policy
     if not present.enabled:
         yield "[yellow]The target is suspended: until it is resumed, nothing of this happens.[/]"
-    if present.silence and not assumed.silence and present.silence.window.end > found.began:
-        end = _local(present.silence.window.end, found.target.timezone)
-        yield f"[yellow]The target is silenced until {end}, which this leaves out; with --at it counts.[/]"
+    for word, now, then in (
+        ("silenced", present.silence, assumed.silence),
+        ("suspended", present.suspended, assumed.suspended),
+    ):
+        if now and not then and now.window.end > found.began:
+            end = _local(now.window.end, found.target.timezone)
+            yield f"[yellow]The target is {word} until {end}, which this leaves out; with --at it counts.[/]"
 
 
 def _local(time: datetime, zone: tzinfo, *, seconds: bool = False) -> str:

@@ -92,10 +92,12 @@ def compare(
     noise: timedelta,
     *,
     limited: Samples | None = None,
-    parents: Sequence[Parent] = (),
+    parents: tuple[Sequence[Parent], Sequence[Parent]] = ((), ()),
     since: datetime | None = None,
 ) -> Comparison:
     """Judge a target's samples by two policies; runs of failures shorter than `noise` do not count as outages.
+
+    `parents` are those of `present` and those of `changed`.
 
     `limited` are the samples under the limits that belong to `changed`, if those differ; what fails by them is part of
     an outage. Samples before `since` are judged, so that an outage that has begun by then is known, but not counted.
@@ -107,13 +109,13 @@ def compare(
     runs = [run for run in runs_of(of_changed) if since is None or run.end >= since]
     outages = tuple(run for run in runs if run.length >= noise)
 
-    of_parents = partial(all_failing_as_planned, parents), partial(all_failing, parents)
-
-    def result_of(policy: Policy, outcomes: Sequence[Outcome]) -> ReplayResult:
+    def result_of(policy: Policy, outcomes: Sequence[Outcome], parents: Sequence[Parent]) -> ReplayResult:
+        of_parents = partial(all_failing_as_planned, parents), partial(all_failing, parents)
         judged = rejudge(replace(policy, silence=None, acknowledged=None), outcomes, *of_parents)
         return _result([(at, judgement) for at, judgement in judged if since is None or at >= since], outages)
 
-    return Comparison(name, outages, result_of(present, outcomes), result_of(changed, of_changed))
+    before, after = parents
+    return Comparison(name, outages, result_of(present, outcomes, before), result_of(changed, of_changed, after))
 
 
 def _outcomes(samples: Samples) -> list[Outcome]:

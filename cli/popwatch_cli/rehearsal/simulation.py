@@ -48,22 +48,25 @@ def simulate(
     """Each test from `start`, a tick at which the target passes, until it passes again after an outage.
 
     It goes on until a recovery that a maintenance holds has been sent. The outage begins at `start` + `begins_after`
-    and lasts for `outage`. The texts are those of the stack `stack`.
+    and lasts for `outage`. The texts are those of the stack `stack`. There is no test while the target is suspended;
+    after that it starts over as untested, and one that is suspended at `start` has not passed there.
     """
     rtt_ms = min([RTT_MS, *(limit / 2 for limit in (target.max_rtt_ms, target.policy.slow_rtt_ms) if limit)])
-    health, tested_tick = judge(UNTESTED, _passed(start, rtt_ms), target.policy, start).health, start
+    health, tested_tick, due = UNTESTED, start, None
     began, ended = start + begins_after, start + begins_after + outage
-    yield SimulatedTest(start, True, health)
-    due = retest_at(health, target.policy, start, start + TICK)
+    if target.policy.at(start).enabled:
+        health = judge(UNTESTED, _passed(start, rtt_ms), target.policy, start).health
+        yield SimulatedTest(start, True, health)
+        due = retest_at(health, target.policy, start, start + TICK)
     for number in range(MAX_TICKS):
         tick = start + number * TICK
         # As in a sweep: a tick plans the test of its minute, and retests that are due before the next tick come through
         # the queue. The tick at `start` has been judged above, so only its retest is left.
         if number:
-            due = next_due(
-                target.target_id, health, target.policy, tested_tick=tested_tick, after=tick - TICK, tick=tick
-            )
-        while due is not None:
+            policy = target.policy.at(tick)
+            health = health if policy.enabled else UNTESTED
+            due = next_due(target.target_id, health, policy, tested_tick=tested_tick, after=tick - TICK, tick=tick)
+        while due is not None and target.policy.at(due).enabled:
             outcome = _failed(due, error) if began < due < ended else _passed(due, rtt_ms)
             step = _simulate_test(target, health, outcome, due, stack)
             yield step
@@ -121,11 +124,10 @@ def _failed(now: datetime, error: ErrorCode) -> Outcome:
     return Outcome(now, Phase.CONNECT, error, "simulated", "This is a simulation.")
 
 
-def without_interventions(target: Target, *, silenced: bool = False) -> Target:
-    """The target without its present acknowledgement or suspension, and without its silence unless `silenced`."""
-    silence = target.policy.silence if silenced else None
-    policy = replace(target.policy, silence=silence, suspended=None, acknowledged=None, enabled=True)
-    return replace(target, policy=policy)
+def without_interventions(target: Target, *, timed: bool = False) -> Target:
+    """The target without an acknowledgement, not suspended; unless `timed` not for a time either, nor silenced."""
+    kept = target.policy if timed else replace(target.policy, silence=None, suspended=None)
+    return replace(target, policy=replace(kept, acknowledged=None, enabled=True))
 
 
 def without_suppression(target: Target) -> Target:
