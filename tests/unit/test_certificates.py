@@ -1,5 +1,6 @@
 """Warnings of certificates: when they are due, of which certificate, and how many there can be."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -167,6 +168,32 @@ class TestChains:
         text = " ".join(render(watched, HEALTHY, judgement, outcome, START).email.split())
         assert 'The certificate and the root certificate "Own root" of Mail Berlin expire in 10 days.' in text
         assert 'Expires too intermediate certificate "R11", 2026-12-05 03:00:00 UTC' in text
+
+    @pytest.mark.parametrize(
+        ("lifetime", "warned"),
+        [(60, ["504", "360", "252", "180", "126", "90"]), (6, ["504", "252", "126", "36", "18", "9"])],
+    )
+    def test_a_certificate_that_was_cut_to_the_end_of_its_authority(self, lifetime: int, warned: list[str]) -> None:
+        """Each of the two is warned of within its own limits, in hours here, and each text names the next of all."""
+        leaf, root = lasting(22, lifetime), certificate(START + 22 * DAY, 3650, Role.ROOT, "Own root")
+        watched, health = target(tls="implicit"), UP
+        sent, named = [], []
+        for hour in range(22 * 24):
+            now, outcome = START + hour * HOUR, certified(PASSED, leaf, root)
+            judgement = judge(health, outcome, watched.policy, now)
+            if judgement.alert:
+                text = " ".join(render(watched, health, judgement, outcome, now).email.split())
+                found = re.search(
+                    r"The next warning comes (?:(\d+) d(?:ays?)?)? ?(?:(\d+) h)? ?before it expires", text
+                )
+                named.append(str(int(found[1] or 0) * 24 + int(found[2] or 0)) if found else "")
+                assert found or "This was the last warning." in text
+                assert "The server must send" not in text
+                assert "from a root that lasts longer" in text
+                sent.append(str(22 * 24 - hour))
+            health = judgement.health
+        assert sent == warned
+        assert named == [*warned[1:], ""]
 
     def test_what_expires_together_is_one_alert(self) -> None:
         """Eight addresses with certificates of their own, issued within minutes: three alerts, not 24."""

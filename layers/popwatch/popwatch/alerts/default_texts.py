@@ -13,8 +13,9 @@ from popwatch.decisions.early_warnings import (
     HOUR,
     QUIET_INTERVALS,
     WARNINGS_AT_ONCE,
-    certificate_limits,
+    by_expiry,
     reached_limit,
+    shared_limits,
 )
 from popwatch.decisions.throttling import held_until
 from popwatch.model.health import AlertEvent, Health
@@ -291,8 +292,9 @@ def _certificate_sms(context: AlertContext) -> str:
 
 def _certificate_times(context: AlertContext) -> Rows:
     days, zone = context.target.policy.certificate_warn_days, context.target.timezone
-    near = [it for it in context.outcome.certificates if reached_limit(it, days, context.now) is not None]
-    others = sorted((it for it in near if it not in _warned_of(context)), key=lambda it: it.expires)
+    together = by_expiry(context.outcome.certificates).values()
+    near = [it for its in together if reached_limit(its, days, context.now) is not None for it in its]
+    others = [it for it in near if it not in _warned_of(context)]
     return [
         ("Subject", ", ".join(it.subject for it in _warned_of(context))),
         ("Expires", _utc_and_local(context.certificate_expires or context.now, zone)),
@@ -301,13 +303,13 @@ def _certificate_times(context: AlertContext) -> Rows:
 
 
 def _certificate_next(context: AlertContext) -> str:
-    first = _warned_of(context)[0]
-    days = context.target.policy.certificate_warn_days
-    within = reached_limit(first, days, context.now) or timedelta()
-    later = next((limit for limit in certificate_limits(first.lifetime, days) if limit < within), None)
+    warned_of, days = _warned_of(context), context.target.policy.certificate_warn_days
+    within = reached_limit(warned_of, days, context.now) or timedelta()
+    later = next((limit for limit in shared_limits(warned_of, days) if limit < within), None)
     fails = "Once it has expired, tests fail." if context.target.verify_tls else ""
     warning = f"The next warning comes {_span(later)} before it expires." if later else "This was the last warning."
-    return " ".join(filter(None, (_RENEWALS[first.role], warning, fails)))
+    advice = dict.fromkeys(_RENEWALS[it.role] for it in warned_of)
+    return " ".join(filter(None, (*advice, warning, fails)))
 
 
 # What events have in common

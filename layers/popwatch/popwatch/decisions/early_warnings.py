@@ -1,6 +1,7 @@
 """Early warnings beside passed and failed: a target that changes too often, a certificate that expires. Pure."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from popwatch.model.health import CertificateWarning, Changes, Health
@@ -57,18 +58,34 @@ def certificate_limits(lifetime: timedelta, days: Sequence[int] | None) -> tuple
     return first, first / 2, first / 4
 
 
-def reached_limit(certificate: Certificate, days: Sequence[int] | None, now: datetime) -> timedelta | None:
-    """The smallest limit within which a certificate expires, or None if it lasts longer than all of them."""
-    left = certificate.expires - now
-    return min((it for it in certificate_limits(certificate.lifetime, days) if left <= it), default=None)
+def shared_limits(certificates: Iterable[Certificate], days: Sequence[int] | None) -> Sequence[timedelta]:
+    """The times at which warnings of certificates are due that expire at the same time, greatest first.
+
+    Each counts by its own lifetime: an authority cuts the certificates that it issues to its own end.
+    """
+    return sorted({limit for it in certificates for limit in certificate_limits(it.lifetime, days)}, reverse=True)
+
+
+def reached_limit(certificates: Sequence[Certificate], days: Sequence[int] | None, now: datetime) -> timedelta | None:
+    """The smallest limit within which certificates expire that do so at the same time, or None if they last longer."""
+    left = certificates[0].expires - now
+    return min((limit for limit in shared_limits(certificates, days) if left <= limit), default=None)
+
+
+def by_expiry(chain: Iterable[Certificate]) -> Mapping[datetime, Sequence[Certificate]]:
+    """The certificates that expire at each time, the first to expire first."""
+    found = defaultdict[datetime, list[Certificate]](list)
+    for certificate in sorted(chain, key=lambda it: it.expires):
+        found[certificate.expires].append(certificate)
+    return found
 
 
 def find_expiring_certificate(
     chain: Sequence[Certificate], days: Sequence[int] | None, now: datetime
 ) -> Certificate | None:
     """The first certificate of a chain to expire of those for which a warning has become due."""
-    near = (it for it in chain if reached_limit(it, days, now) is not None)
-    return min(near, key=lambda it: it.expires, default=None)
+    together = by_expiry(chain).values()
+    return next((its[0] for its in together if reached_limit(its, days, now) is not None), None)
 
 
 def due_warnings(
@@ -81,9 +98,10 @@ def due_warnings(
     """
     if len({warning.at for warning in sent if warning.at > now - DAY}) >= WARNINGS_PER_DAY:
         return ()
-    near = {it.expires: limit for it in chain if (limit := reached_limit(it, days, now)) is not None}
+    limits = {expires: reached_limit(its, days, now) for expires, its in by_expiry(chain).items()}
+    near = {expires: limit for expires, limit in limits.items() if limit is not None}
     known = {(old.expires, limit) for old in sent for limit in near.values() if old.time_left <= limit}
-    due = [expires for expires in sorted(near) if (expires, near[expires]) not in known]
+    due = [expires for expires, limit in near.items() if (expires, limit) not in known]
     return tuple(CertificateWarning(expires, near[expires], now) for expires in due[:WARNINGS_AT_ONCE])
 
 
@@ -104,6 +122,7 @@ def earlier_warning(
     expires, number = health.certificate_warned_of, health.certificate_warned
     if expires is None or number is None:
         return ()
-    reached = (reached_limit(it, days, now) for it in chain if it.expires == expires)
-    time_left = min((it for it in reached if it is not None), default=DAY * number)
-    return (CertificateWarning(expires, min(time_left, DAY * number), now - DAY),)
+    its = by_expiry(chain).get(expires)
+    reached = reached_limit(its, days, now) if its else None
+    time_left = DAY * number if reached is None else min(reached, DAY * number)
+    return (CertificateWarning(expires, time_left, now - DAY),)
