@@ -28,9 +28,6 @@ EVER = datetime.max.replace(tzinfo=UTC)
 PLANNED_BEFORE = timedelta(minutes=3)
 """A test may have been planned so long before it, with retests in between."""
 
-UNTIL_A_LOGIN = 10**6
-"""Passed tests after which it would be certain that a run has ended, where only a login makes it so."""
-
 NEVER = 10**12
 """The order of what has not happened."""
 
@@ -430,7 +427,7 @@ def runs(lifetime: Lifetime) -> list[Run]:
     found: list[Run] = []
     present: Run | None = None
     uncounted: list[Test] = []
-    doubt = 0
+    passes: int | None = None  # in a row, of a run before that may go on; None if none may
     for test in lifetime.tests:
         if test.says_nothing:
             continue
@@ -438,33 +435,37 @@ def runs(lifetime: Lifetime) -> list[Run]:
             if test.committed == NEVER:  # another test has overtaken it
                 continue
             present.row.append(test)
-            needed = test.policy.passes_per_recovery if present.is_outage else 1
-            doubt = 0 if present.is_certain_outage else needed - 1
-            present.ended = len(present.row) >= needed - doubt
-            doubt = UNTIL_A_LOGIN if test.may_end_run else doubt
+            needed = test.policy.passes_per_recovery if present.is_certain_outage else 1
+            present.ended = len(present.row) >= needed
             if present.ended:
+                passes = _passes(0, test) if present.is_outage and not present.is_certain_outage else None
+                passes = 0 if test.may_end_run else passes
                 present, uncounted = None, []
         elif test.passed:
-            uncounted, doubt = [], _left_of(doubt, test)
+            uncounted, passes = [], _passes(passes, test)
         else:
             if present:
                 present.between += present.row
                 present.row.clear()
+            passes = passes and 0
             if not test.counts:
                 uncounted.append(test)
             elif present:
                 present.failed.append(test)
             else:
-                present = Run(lifetime, [test], uncounted, [], [], doubtful=doubt > 0)
+                present = Run(lifetime, [test], uncounted, [], [], doubtful=passes is not None)
                 found.append(present)
     return found
 
 
-def _left_of(doubt: int, passed: Test) -> int:
-    """How many passed tests it takes after another one until it is certain that no run is open."""
-    if doubt > UNTIL_A_LOGIN / 2:
-        return doubt if passed.may_say_nothing else 0
-    return max(0, doubt - (passed.committed != NEVER))
+def _passes(before: int | None, passed: Test) -> int | None:
+    """How many tests in a row have passed of a run that may go on; None once they are enough to end it.
+
+    One without an accepted login may leave it as it is, and so may one that another test has overtaken.
+    """
+    if before is None or passed.may_say_nothing or passed.committed == NEVER:
+        return before
+    return before + 1 if before + 1 < passed.policy.passes_per_recovery else None
 
 
 def _are_enough(failed: Sequence[Test]) -> bool:

@@ -97,6 +97,23 @@ def test_it_is_doubtful_which_run_goes_on_after_a_pass_if_the_failure_before_it_
     ]
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "without_login", "doubtful"),
+    [("ffpppf", [], False), ("ffppf", [], True), ("ffppFpf", [], True), ("ffppppf", [3, 4], True)],
+    ids=["over", "not enough", "cut off in maintenance", "without a login"],
+)
+def test_a_run_that_may_go_on_is_over_after_enough_passed_tests(
+    outcomes: str, without_login: list[int], doubtful: bool
+) -> None:
+    """Three in a row; those that do not log in may leave it as it is."""
+    known = lifetime_of(outcomes, 3)
+    known.tests[1] = replace(known.tests[1], unambiguous=False)
+    for number in without_login:
+        policy = replace(known.tests[number].policy, login="shared")
+        known.tests[number] = replace(known.tests[number], policy=policy)
+    assert runs(known)[-1].doubtful is doubtful
+
+
 def test_lost_tests_are_none_of_enough_in_a_row() -> None:
     """Those of killed invocations, which committed nothing, have not brought `degraded` nearer."""
     known = [replace(test, failed_addresses=1) for test in lifetime_of("p?p?").tests]
