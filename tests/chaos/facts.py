@@ -409,6 +409,8 @@ class LoginTried:
     right: bool
     answer: str
     codes: bool
+    seconds: float = 0.0
+    """Until the answer."""
 
 
 @dataclass(frozen=True, slots=True)

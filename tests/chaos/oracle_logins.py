@@ -19,6 +19,7 @@ from tests.chaos.oracle_times import MINUTE, SLACK, Times, longest_test, longest
 from tests.chaos.record import SKEW, Record
 from tests.chaos.record_logins import MOST_REFUSALS, REFUSALS, Logins
 
+ACCEPTED = ("accepted", "in-use")
 WORKS, LET_IN = "works", ("works", "in-use", "login-delay")
 NORMAL_MESSAGES = 100
 HOUR = timedelta(hours=1)
@@ -35,6 +36,7 @@ UNUSABLE_FOR = timedelta(minutes=15)
 """How long a credential cannot be used before an email says so."""
 
 _SUBJECT = re.compile(r"(Login rejected|Login fails|No login): credential (\S+?)(?:, at (\S+)| cannot be used)?")
+_STORED = re.compile(r"\(stored (\d{4}-\d\d-\d\d \d\d:\d\d) UTC\)")
 _SINCE = re.compile(r"Since (\d{4}-\d\d-\d\d \d\d:\d\d) UTC no target logs in")
 
 
@@ -90,7 +92,7 @@ class LoginRules:
         accepted: set[int] = set()
         for one in tried:
             row = rows[one.number]
-            if one.answer in ("accepted", "in-use"):
+            if one.answer in ACCEPTED:
                 accepted.add(one.number)
                 row.clear()
             elif one.answer in REFUSALS and not (one.answer == "nothing" and one.number in accepted):
@@ -131,7 +133,7 @@ class LoginRules:
 
     def _judge_messages(self) -> Iterator[Finding]:
         """Each has its reason, and is sent once for each row of refusals of a revision."""
-        said: dict[tuple[str, str, str, int], facts.PublishedText] = {}
+        said: dict[tuple[str, str, str, datetime], facts.PublishedText] = {}
         for text in self._messages():
             found = _SUBJECT.fullmatch(text.subject)
             if not found:
@@ -139,18 +141,22 @@ class LoginRules:
                 continue
             kind, name, target = found[1], found[2], found[3] or ""
             self.counted["messages about credentials"] += 1
-            stored = [it for it in self.logins.changes[name] if it.order < text.order]
-            revision = stored[-1].number or 0 if stored else 0
             if kind == "No login":
                 yield from self._judge_unusable(text, name)
-            else:
-                yield from self._judge_refused(text, name, target)
-                first = said.setdefault((kind, name, target, revision), text)
-                between = (it for it in self.logins.tried[name] if first.order < it.order < text.order)
-                if any(it.answer in ("accepted", "in-use") and it.number == revision for it in between):
-                    said[kind, name, target, revision] = text  # of another row of refusals
-                elif first is not text and self._is_unexplained(first):
-                    yield Finding("sent twice", text.order, target, f"{text.subject}, revision {revision}")
+                continue
+            stored = _STORED.search(" ".join(text.text.split()))
+            at = datetime.fromisoformat(f"{stored[1]}+00:00") if stored else self.record.times[0]
+            changes = [it for it in self.logins.changes[name] if it.order < text.order]
+            numbers = {it.number for it in changes if at <= self.record.time(it.order) < at + MINUTE}
+            if not numbers:
+                yield Finding("wrong figure", text.order, target, f"{text.subject}: nothing was stored at {at}")
+            yield from self._judge_refused(text, name, target)
+            first = said.setdefault((kind, name, target, at), text)
+            between = (it for it in self.logins.tried[name] if first.order < it.order < text.order)
+            if any(it.answer in ACCEPTED and it.number in numbers for it in between):
+                said[kind, name, target, at] = text  # of another row of refusals
+            elif first is not text and self._is_unexplained(first):
+                yield Finding("sent twice", text.order, target, f"{text.subject}, stored at {at}")
 
     def _judge_told(self, name: str) -> Iterator[Finding]:
         """Those who read emails hear at once of a credential that two servers in a row have called wrong."""
@@ -176,12 +182,20 @@ class LoginRules:
         return first.answered and self.record.ended_well(first.invocation) and not went_wrong
 
     def _judge_refused(self, text: facts.PublishedText, name: str, target: str) -> Iterator[Finding]:
-        """Two logins in a row were refused, at one target if it is about one."""
+        """Two logins in a row were refused, at one target if it is about one.
+
+        Of an acceptance and a refusal that were answered at about the same time either may count first.
+        """
         tried = [one for one in self.logins.tried[name] if one.order < text.order]
         tried = [one for one in tried if not target or one.target == target]
         by_revision: dict[int, int] = defaultdict(int)
-        for one in tried:
-            by_revision[one.number] = 0 if one.answer == "accepted" else by_revision[one.number] + 1
+        answered = {one.order: self.record.time(one.order) + timedelta(seconds=one.seconds) for one in tried}
+        refused = [answered[one.order] for one in tried if one.answer in REFUSALS]
+        for one in sorted(tried, key=lambda it: answered[it.order]):
+            if one.answer in REFUSALS:
+                by_revision[one.number] += 1
+            elif one.answer in ACCEPTED and not any(abs(at - answered[one.order]) < SKEW for at in refused):
+                by_revision[one.number] = 0
         died = any(not self.record.ended_well(one.invocation) for one in tried)
         if not died and self.record.failed:
             died = any(one.at < self.record.time(text.order) for one in self.record.failed)

@@ -93,6 +93,41 @@ def test_an_older_credential_is_not_tried() -> None:
     assert [len(list(rules._judge_older(one))) for one in (tried, newer)] == [0, 1]
 
 
+def message_of(rules: LoginRules, stored: datetime, subject: str = "Login fails: credential shared") -> None:
+    """Add one about the credential, at the end."""
+    record, words = rules.record, f"Two logins with the credential shared (stored {stored:%Y-%m-%d %H:%M} UTC)"
+    text = facts.PublishedText(len(record.facts), 0, "alert", words, subject, {"event": "credential"}, answered=True)
+    record.facts, record.times = [*record.facts, text], [*record.times, record.times[-1]]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds", "wrong"), [("uau", 2.0, 1), ("uau", 30.0, 0), ("auu", 2.0, 0), ("ufu", 2.0, 0)]
+)
+def test_a_login_that_was_accepted_at_the_same_time_may_come_before_a_refusal(
+    attempts: str, seconds: float, wrong: int
+) -> None:
+    """What counts is when it was answered: the first one takes so long, and each begins half a minute after another."""
+    rules = rules_of(attempts, 0.5, targets=2)
+    tried = rules.logins.tried["shared"]
+    tried[0] = replace(tried[0], seconds=seconds)
+    message_of(rules, BEGIN)
+    assert [one.kind for one in rules._judge_messages()] == ["credential called wrong"] * wrong
+
+
+def test_a_message_is_about_the_revision_that_it_names() -> None:
+    """A newer one may have been stored, but not read yet; and one of which nothing was stored is a wrong figure."""
+    rules = rules_of("rrrr")
+    changes, at = rules.logins.changes["shared"], rules.record.times[-2]
+    changes.append(replace(changes[0], order=len(rules.record.facts) - 2, number=2))
+    for stored in (BEGIN, at):
+        message_of(rules, stored, "Login rejected: credential shared")
+    assert not list(rules._judge_messages())
+    message_of(rules, at, "Login rejected: credential shared")
+    assert [one.kind for one in rules._judge_messages()] == ["sent twice"]
+    message_of(rules, BEGIN + timedelta(minutes=7), "Login rejected: credential shared")
+    assert [one.kind for one in rules._judge_messages()] == ["sent twice", "wrong figure"]
+
+
 def of_outcomes(outcomes: str, passes_per_recovery: int) -> list[record.Test]:
     """`L` failed at the login, `M` so in maintenance, `f` failed before it, `a` logged in; `n`, `h` and `?` greeted."""
     usual = Policy(2, login="shared", passes_per_recovery=passes_per_recovery)

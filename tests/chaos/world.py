@@ -368,7 +368,8 @@ class World:
             return None
         login = accounts.log_in(credential, self.passwords, server.mailboxes)
         what = process.number, target.target_id, name, credential.name, login.number, login.right, login.answer
-        self.evidence.add(facts.LoginTried(self.evidence.order, *what, server.mailboxes.codes))
+        seconds = login.seconds or target.max_test_seconds
+        self.evidence.add(facts.LoginTried(self.evidence.order, *what, server.mailboxes.codes, seconds))
         self._log(process.number, f"{target.target_id} logs in with {credential.name} {login.number}: {login.answer}")
         return login
 
