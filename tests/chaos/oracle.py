@@ -452,11 +452,22 @@ class Oracle:
             is_unknown=lambda test: test.order >= doubtful or any(one.begin.order <= test.order for one in holds),
             cleared=lambda test: test.order in recovered,
             before=[message for message in messages if begun < message.order < lifetime.tests[0].made_order],
+            held_before=self._held_certificates(lifetime, begun),
         )
         self.counted.update(event for known in said.by_test.values() for event in known)
         self.findings += servers.judge()
         for message in undelivered(said, messages):
             self._report("alert lost", message.order, lifetime.target, f"SNS never took {message.event}")
+
+    def _held_certificates(self, lifetime: Lifetime, since: int) -> set[datetime]:
+        """The ends of the certificates that were tested under a hold of too many messages before a lifetime."""
+        return {
+            one.expires.replace(microsecond=0)
+            for earlier in self.record.lifetimes[lifetime.target]
+            for test in earlier.tests
+            if since < test.order < lifetime.tests[0].order and self._is_throttled_at(earlier, test)
+            for one in test.certificates
+        }
 
     def _judge_alternation(self, lifetime: Lifetime, flaps: Sequence[tuple[Test, str, Message]]) -> int:
         """The two come in turn, until too many messages are held; the order of that."""

@@ -106,6 +106,8 @@ class Servers:
     """Whether a `recovered` came with a test, which says that the host is restored, too."""
     before: Sequence[Message]
     """Those about the target from before: what certificates were warned of is kept while it is suspended."""
+    held_before: set[datetime]
+    """When certificates end that were tested before while there were too many messages: those count as said."""
 
     def judge(self) -> Iterator[Finding]:
         """What is wrong."""
@@ -156,7 +158,7 @@ class Servers:
         said: dict[datetime, int] = defaultdict(int)
         earlier = {message.id_time: message for message in self.before if message.event == CERTIFICATE}
         times = [time for time in earlier if time]
-        known = set[datetime]().union(*(expiries(message)[1] for message in earlier.values()))
+        known = self.held_before.union(*(expiries(message)[1] for message in earlier.values()))
         unreported: dict[datetime, int] = defaultdict(int)
         newest = datetime.min.replace(tzinfo=UTC)
         same_days = len({test.policy.certificate_warn_days for test in self.lifetime.tests}) == 1
