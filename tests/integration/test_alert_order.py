@@ -46,6 +46,22 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, calls: int = 1) -> None:
     monkeypatch.setattr(Store, "commit", unanswered)
 
 
+def answer_late(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The answer to this write of a record with an alert is lost; as it is asked for again, another has written."""
+    commit, written = Store.commit, list[Record]()
+
+    def late(store: Store, record: Record, expected: int, tick: datetime | None = None) -> Record | None:
+        found = commit(store, record, expected, tick)
+        written.extend([record] if found is None and any(entry.message for entry in record.outbox) else [])
+        if found or len(written) != number or written[-1] is not record:
+            return found
+        later = replace(record, version=record.version + 1, tick=(record.tick or NOON) + MINUTE, writer="another")
+        assert commit(store, later, record.version, record.tick) is None
+        return store.read_record("a")
+
+    monkeypatch.setattr(Store, "commit", late)
+
+
 def meanwhile(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
     """Have something done once, while the next alert is being published."""
     publish = AlertTopics.publish
@@ -86,6 +102,50 @@ def test_alert_whose_commit_was_not_answered_is_sent_by_the_retest(
     world.tick(NOON + 4 * MINUTE)
     assert numbers(world) == (["2"] if calls == 1 else ["1", "2"])
     assert world.store.read_record("a").health.failures == 2
+
+
+def test_claim_that_was_not_answered_in_time_is_known_by_what_it_has_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The retest claims the alert, and meets the record of a later test as it asks again.
+
+    The alert used to lie in the outbox until a sweep took it for that of a dead invocation, two minutes later.
+    """
+    begin(world)
+    answer_late(monkeypatch, 2)
+    lose_answers(monkeypatch)
+    world.tick(NOON + MINUTE)
+    assert numbers(world) == ["1"]
+    assert world.store.read_record("a").outbox == ()
+
+
+def test_what_has_come_behind_is_sent_though_its_claim_was_not_answered_in_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has sent the first alert claims the next one as it removes that."""
+    begin(world)
+    meanwhile(monkeypatch, lambda: world.sweep().run_tick(NOON + 2 * MINUTE))
+    answer_late(monkeypatch, 3)
+    world.tick(NOON + MINUTE)
+    assert numbers(world) == ["1", "2"]
+    assert world.store.read_record("a").outbox == ()
+
+
+def test_test_that_only_claims_an_alert_sends_it_though_another_wrote_since(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SNS refused the alert; the next failed test brings none of its own, and takes that one over."""
+    world.put_target("a", failures_per_alert=2, delay_up=60, delay_warn=60, delay_down=60)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON)
+    with monkeypatch.context() as refusing:
+        refuse(refusing, "1", REFUSAL)
+        world.tick(NOON + MINUTE)
+    assert numbers(world) == []
+    answer_late(monkeypatch, 1)
+    world.tick(NOON + 2 * MINUTE)
+    assert numbers(world) == ["1"]
+    assert world.store.read_record("a").outbox == ()
 
 
 def test_two_copies_of_a_message_that_was_given_back_send_one_alert(

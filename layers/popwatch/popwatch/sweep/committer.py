@@ -305,8 +305,7 @@ class Committer:
                 # Committed. From here on a crash loses nothing: the outbox in the record says what is left to do.
                 self._count_transition(after, judgement)
                 return self._deliver_own(after, after, _is_released(base.health, judgement))
-            # Committed all the same: the answer was lost, and by the time botocore asked again another had written.
-            if any(entry.version == after.version and entry in after.outbox for entry in newer.outbox):
+            if _took_effect(after, record, newer):
                 self._count_transition(after, judgement)
                 return self._deliver_own(newer, after, _is_released(base.health, judgement))
             # Deleted: its user has removed the target, and a sweep has forgotten it. If it is back, it starts anew.
@@ -372,7 +371,8 @@ class Committer:
         except (BotoCoreError, ClientError):
             self._count_undelivered(record)
             return record
-        return self._try_to_deliver(claimed, claimed.outbox) if ours else claimed
+        own = [entry for entry in claimed.outbox if entry.committed_by == self.writer]
+        return self._try_to_deliver(claimed, own) if ours else claimed
 
     def _deliver_own(self, record: Record, committed: Record, released: bool) -> Record:
         """Deliver what a commit of this invocation has left to it in the outbox: its own, and what it has claimed."""
@@ -408,7 +408,7 @@ class Committer:
         """
         claimed = replace(record, version=record.version + 1, outbox=self._claimed(left), writer=self.writer)
         newer = self._store.commit(claimed, record.version, record.tick)
-        return (claimed, True) if newer is None else (newer, False)
+        return (claimed, True) if newer is None else (newer, _took_effect(claimed, record, newer))
 
     def _deliver(
         self,
@@ -543,9 +543,10 @@ class Committer:
                 return record
             after = replace(record, version=record.version + 1, outbox=outbox, writer=self.writer)
             newer = self._store.commit(after, record.version, record.tick)
-            if newer is None:
+            if newer is None or (follow and _took_effect(after, record, newer)):
                 followers = [entry for entry in outbox if entry.version in {one.version for one in follow}]
-                return self._deliver(after, followers, refused=refused) if follow else after
+                present = newer or after
+                return self._deliver(present, followers, refused=refused) if follow else present
             record = newer
             if not any(
                 entry.version in delivered | refused and entry.committed_by == self.writer for entry in record.outbox
@@ -556,6 +557,15 @@ class Committer:
     def _is_first_of(self, outbox: Sequence[OutboxEntry], versions: Set[int]) -> bool:
         """Whether the first alert of an outbox is this invocation's, and one of these."""
         return any(entry.committed_by == self.writer and entry.version in versions for entry in _alerts_in(outbox)[:1])
+
+
+def _took_effect(after: Record, before: Record, newer: Record) -> bool:
+    """Whether a record was written in place of the one before, though another is there now.
+
+    The answer was lost, and by the time botocore asked again another invocation had written. What the write has added
+    to the outbox, or claimed, shows it.
+    """
+    return any(entry in newer.outbox for entry in after.outbox if entry not in before.outbox)
 
 
 def _alerts_in(outbox: Iterable[OutboxEntry]) -> list[OutboxEntry]:
