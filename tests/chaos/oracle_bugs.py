@@ -238,7 +238,7 @@ OF_LOGINS: Mapping[str, Sequence[Patch]] = {
     "refusals not counted": [(logins, "after_login", _unless(LoginVerdict.UNCLEAR))],
     "no wait after refusals": [(credential_trials, "next_attempt_at", lambda *_, **__: None)],
     "older credential tried": [(credential_trials, "is_newer", lambda *_: True)],
-    "all try a new credential at once": [(logins, "begin_trial", lambda *_: None)],
+    "all try a new credential at once": [(logins, "begin_trial", lambda *_, **__: None)],
     "held back tests pass": [(batch_tester, "held_back", lambda outcome, *_: outcome)],
     "rejected credential not reported": [(Logins, "_report", lambda *_: None)],
     "rejected credential reported again": [(CredentialState, "unreported", property(lambda state: state.blocked))],

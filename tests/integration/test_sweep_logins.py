@@ -12,6 +12,7 @@ import pytest
 
 from popwatch.aws.credentials import CACHED_FOR
 from popwatch.decisions.batches import RequestedTests
+from popwatch.decisions.credential_trials import WITNESS_WAIT
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode, LoginVerdict
@@ -215,6 +216,26 @@ def test_another_target_shows_at_once_whose_fault_it_is(world: World) -> None:
     run(world, 1)
     assert world.alerts_recorded("b") == ["down"]
     assert world.store.read_credential_state("monitor").rejections == 0
+
+
+def test_a_password_that_was_changed_before_a_dead_server_tries_it_again(world: World) -> None:
+    """The server has refused it without a code while others were accepted, so that its refusals count for it alone: one
+    of the others logs in first, or the wrong password would be tried three times in a row."""
+    watch(world, "a", "b", "dead", login_every=3600)
+    run(world, 2)
+    world.verdicts = {"dead": LoginVerdict.UNCLEAR}
+    while len(logins_of(world, "dead")) < 3:
+        run(world, 1)
+    tried_again = NOON + logins_of(world, "dead")[-1] * MINUTE + timedelta(hours=1)
+    while world.now < tried_again - 2 * MINUTE:
+        run(world, 1)
+    before = len(world.logged_in)
+    world.verdicts = dict.fromkeys(("a", "b", "dead"), LoginVerdict.UNCLEAR)
+    run(world, 90)
+    first, second, third, *_ = world.logged_in[before:]
+    assert {first[1], second[1]} == {"a", "b"}
+    assert second[0] - first[0] == MINUTE
+    assert third[0] - second[0] >= WITNESS_WAIT
 
 
 def test_a_dead_backend_of_two_that_say_no_more_than_err(world: World) -> None:

@@ -20,6 +20,7 @@ from popwatch.decisions.credential_trials import (
     failed_before,
     held_back,
     in_turn,
+    is_blamed,
     is_in_doubt,
     may_use,
     next_attempt_at,
@@ -247,6 +248,20 @@ def test_a_dead_server_puts_nothing_in_doubt_that_others_accept() -> None:
     refusal = state.refusal_of("dead")
     assert refusal is not None
     assert refusal.unreported
+
+
+def test_before_a_blamed_server_tries_it_again_another_target_shows_whether_it_is_right() -> None:
+    """However lately it was accepted: it may have been changed since, and that would be a third attempt in a row."""
+    state = tried(ended(ACCEPTED, "dead", UNCLEAR), "a", PASSED, NOON + MINUTE)
+    assert [is_blamed(state, one) for one in ("dead", "a", "b")] == [True, False, False]
+    assert begin_trial(state, R1, "a", NOON + MINUTE) is None
+    trying = begin_trial(state, R1, "a", NOON + MINUTE, anew=True)
+    assert trying is not None
+    assert (trying.tried_by, trying.passed_at) == ("a", NOON + MINUTE)
+    refused = ended(trying, "a", UNCLEAR, NOON + 2 * MINUTE)
+    assert not is_blamed(refused, "dead")
+    assert ended(begun(refused, "b", NOON + 2 * MINUTE), "b", UNCLEAR, NOON + 2 * MINUTE).blocked
+    assert not is_blamed(tried(ended(ACCEPTED, "a", REJECTED), "b", PASSED, NOON + MINUTE), "a")
 
 
 def test_servers_that_die_at_the_same_second_are_one_doubt() -> None:

@@ -234,14 +234,26 @@ def _without_future(state: CredentialState, now: datetime) -> CredentialState:
     )
 
 
-def begin_trial(state: CredentialState, revision: str, target_id: str, now: datetime) -> CredentialState | None:
+def is_blamed(state: CredentialState, target_id: str) -> bool:
+    """Whether the server of a target is to blame for its refusal without a code, as another target was accepted since.
+
+    That may have been before the password was changed: another login right before its next one shows it.
+    """
+    refusal = state.refusal_of(target_id)
+    return bool(refusal and not refusal.certain and state.passed_at and state.passed_at > refusal.at)
+
+
+def begin_trial(
+    state: CredentialState, revision: str, target_id: str, now: datetime, *, anew: bool = False
+) -> CredentialState | None:
     """The state to write before a target logs in with a credential that it may use; None if there is nothing to write.
 
-    Whoever cannot write it, because another one has written since, does not log in.
+    Whoever cannot write it, because another one has written since, does not log in. With `anew` one that was accepted
+    lately is tried by one target first, too.
     """
     if state.revision != revision:
         return CredentialState(state.name, revision, tried_by=target_id, tried_at=now, version=state.version + 1)
-    if state.passed_at is not None and not _has_passed(state.passed_at, ACCEPTED_FOR, now):
+    if not anew and state.passed_at is not None and not _has_passed(state.passed_at, ACCEPTED_FOR, now):
         return None
     return replace(state, tried_by=target_id, tried_at=now, version=state.version + 1)
 
@@ -296,7 +308,7 @@ def _refused(
     refusals = (*(one for one in state.refusals if one.target_id != target_id), refusal)
     ours = state.tried_at is not None and state.tried_by == target_id
     tried_at = None if ours else state.tried_at
-    if known and not certain and state.passed_at and state.passed_at > known.at:  # its server is to blame
+    if not certain and is_blamed(state, target_id):
         return replace(state, tried_at=tried_at, refusals=refusals, said=said, version=state.version + 1)
     rejections = state.rejections + 1
     if not ours:  # several may log in at once with what was accepted: that is one doubt

@@ -24,6 +24,7 @@ from popwatch.decisions.credential_trials import (
     failed_before,
     has_lasted,
     in_turn,
+    is_blamed,
     is_in_doubt,
     is_problem_due,
     may_use,
@@ -304,18 +305,20 @@ class Logins:
         for _ in range(COLLISIONS):
             state, now = self._states[name], self._clock()
             accepted = state.passed_at is not None and state.revision == revision
-            in_doubt = is_in_doubt(state, revision)
+
+            def may(one: str, state: CredentialState = state, now: datetime = now) -> bool:
+                return may_use(state, revision, one, now, failing=one in failing, requested=asking.requested)
+
+            blamed = {one for one in target_ids if accepted and is_blamed(state, one) and may(one)}
+            in_doubt = is_in_doubt(state, revision) or blamed
             is_wanted = target_ids and (in_doubt or (failing and state.revision != revision))
             able = [*target_ids, *witnesses] if is_wanted else target_ids
-            ordered = target_ids if accepted else in_turn(state, able, failing)
-            allowed = [
-                one
-                for one in ordered
-                if may_use(state, revision, one, now, failing=one in failing, requested=asking.requested)
-            ]
+            ordered = target_ids if accepted and not blamed else in_turn(state, able, failing)
+            allowed = [one for one in ordered if may(one)]
             if not allowed:
                 return (), False
-            begun = begin_trial(state, revision, allowed[0], now)
+            anew = bool(blamed) and allowed[0] not in blamed
+            begun = begin_trial(state, revision, allowed[0], now, anew=anew)
             if begun is None:
                 return allowed, False
             if self._put(state, begun):
