@@ -302,6 +302,16 @@ def test_a_token_that_has_ended_is_not_used() -> None:
     assert fetching.read() == "token-2"
 
 
+def test_a_token_that_is_forgotten_is_fetched_again() -> None:
+    """And no other credential's."""
+    fetching = Fetching()
+    fetching.read()
+    fetching.tokens.forget("offic")
+    assert fetching.read() == "token-1"
+    fetching.tokens.forget("office")
+    assert fetching.read() == "token-2"
+
+
 def test_another_version_gets_a_token_of_its_own() -> None:
     """Its secret or client may be another."""
     fetching = Fetching()

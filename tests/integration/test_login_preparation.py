@@ -361,6 +361,18 @@ def test_xoauth2(stack: Stack) -> None:
     assert (refused.reason, refused.code) == (Unusable.TOKEN_REFUSED, "HTTP 401, invalid_client")
 
 
+def test_a_token_that_a_server_rejects_is_fetched_again(stack: Stack) -> None:
+    """It may have been revoked before its time: the next attempt, of the two that there are, is made with another."""
+    stack.environments = stack.environments[:1] * 2
+    stack.put(mechanism=Mechanism.XOAUTH2, token_source=ENDPOINT)
+    both = {"a": "monitor", "b": "monitor"}
+    stack.sweep(LoginVerdict.PASSED, both)
+    stack.token, count = "canary-second", len(stack.attempts)
+    stack.sweep(LoginVerdict.REJECTED, {"a": "monitor"})
+    stack.sweep(LoginVerdict.PASSED, both)
+    assert [token for _, token in stack.attempts[count:]] == ["canary-token", "canary-second"]
+
+
 def test_one_bad_credential_harms_no_other(stack: Stack) -> None:
     """One that is missing, one that is damaged, and one that can be used, in one batch."""
     stack.put()

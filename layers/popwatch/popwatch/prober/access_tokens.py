@@ -118,6 +118,11 @@ class AccessTokens:
             self._end(key)
         return {name: self._found(key, one) for name, (key, one) in wanted.items()}
 
+    def forget(self, name: str) -> None:
+        """Fetch another token for a credential: a server has rejected this one, which may have been revoked."""
+        for key in [key for key in self._cached if key.partition(" ")[0] == name]:
+            del self._cached[key]
+
     def _begin(self, key: str, one: StoredCredential) -> None:
         """Fetch a token in a thread if there is none, or if it ends soon."""
         cached, problem, now = self._cached.get(key), self._problems.get(key), self._clock()

@@ -204,6 +204,8 @@ class Logins:
         """Write what a login shows of its credential, and report one that is blocked by it."""
         with self._lock:
             name = credential.name
+            if credential.mechanism is Mechanism.XOAUTH2 and result.verdict is LoginVerdict.REJECTED:
+                self._tokens.forget(name)
             self._write(name, lambda state: after_login(state, self._revisions[name], target_id, result, self._clock()))
             self._report(self._states[credential.name])
 
