@@ -467,6 +467,56 @@ class TestNagios:
             assert "setting" not in warnings
             assert found or "POP" in warnings
 
+    def test_a_service_that_is_defined_more_than_once(self) -> None:
+        """The last one counts, and one that names the host before those of groups: as in Nagios 4.4.6 itself."""
+        group = define("hostgroup", hostgroup_name="g", members="a,b")
+        of_group = [service(f"check_pop!-p {port}", host_name="", hostgroup_name="g") for port in (3, 4)]
+        own = [service(f"check_pop!-p {port}") for port in (1, 2)]
+        found = read_nagios("".join([host("a"), host("b"), group, *own, *of_group]))
+        assert {name: target.port for name, target in targets(found).items()} == {"a-pop": 2, "b-pop": 4}
+        said = "\n".join(found.warnings)
+        assert "For a it is not imported: line 18 defines this service of the same host." in said
+        assert "For b it is not imported: line 29 defines this service of the same host." in said
+
+    @pytest.mark.parametrize(
+        ("twice", "said"),
+        [
+            ([host("a"), host("a", alias="second")], "Line 5: This host a is not imported: line 1 defines one of the"),
+            (
+                [define("hostgroup", hostgroup_name="g", members=name) for name in ("a", "b")],
+                "Line 5: This hostgroup g is not imported: line 1 ",
+            ),
+            (
+                [define("command", command_name="c", command_line=line) for line in ("check_pop", "check_pop -p 1")],
+                "Line 5: This command c is not imported: line 1 ",
+            ),
+            (
+                [define("service", name="t", register="0", check_interval=interval) for interval in ("1", "2")],
+                "Line 6: This template t is not imported: line 1 ",
+            ),
+        ],
+    )
+    def test_names_that_are_given_twice(self, twice: list[str], said: str) -> None:
+        """Nagios does not start with them; here the first one counts, and the other one is named."""
+        uses = service("c", hostgroup_name="g", use="t")
+        others = host("a") if "define host {" not in twice[0] else ""
+        found = read_nagios("".join([*twice, others, uses]))
+        assert any(it.startswith(said) for it in found.warnings), list(found.warnings)
+        assert all(target.name == "a POP" for target in targets(found).values())
+
+    def test_a_directive_that_is_given_twice(self) -> None:
+        """The last value counts, as for Nagios; members are joined to one list."""
+        text = "define host {\nhost_name a\naddress a.example\naddress b.example\naddress b.example\n}\n"
+        members = "define hostgroup {\nhostgroup_name g\nmembers a\nmembers b\n}\n"
+        found = read_nagios(text + members + host("b") + service("check_pop", host_name="", hostgroup_name="g"))
+        assert {name: target.host for name, target in targets(found).items()} == {
+            "a-pop": "b.example",
+            "b-pop": "b.example",
+        }
+        assert [*found.warnings] == [
+            "Line 4: `address` is given twice: what line 3 says is not imported, as for Nagios."
+        ]
+
     def test_arguments_without_a_macro(self) -> None:
         """Nagios leaves them out, so the import does; a line says so, without the text: it may be a password."""
         command = define("command", command_name="check_pop", command_line="/usr/lib/check_pop -H '$HOSTADDRESS$'")

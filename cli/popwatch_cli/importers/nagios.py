@@ -5,7 +5,7 @@ its hosts, or a warning.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -123,7 +123,6 @@ class Services:
             for command in self._of("command")
             if "command_name" in command.values
         }
-        self._own = self._defined_for_hosts()
         self._ids = Ids()
         self._pairs = 0
         self._internal: set[str] = set()
@@ -131,7 +130,9 @@ class Services:
 
     def entries(self) -> list[FileEntry]:
         """The targets; what is not imported becomes a warning."""
-        entries = [entry for service in self._of("service") for entry in self._entries(service)]
+        services = [(service, self._hosts_of(service)) for service in self._of("service")]
+        own = self._own_services(services)
+        entries = [entry for service, names in services for entry in self._entries(service, names, own)]
         for other in self._objects:
             if other.kind not in ("host", "hostgroup", "service", "command"):
                 instead = KINDS.get(other.kind, "only services are.")
@@ -144,32 +145,40 @@ class Services:
     def _of(self, kind: str) -> list[Definition]:
         return [definition for definition in self._objects if definition.kind == kind]
 
-    def _defined_for_hosts(self) -> dict[tuple[str, str], Definition]:
-        """The first service of each host and description that names the host itself: it replaces those of groups."""
+    def _own_services(
+        self, services: Iterable[tuple[Definition, Sequence[str]]]
+    ) -> Mapping[tuple[str, str], Definition]:
+        """The service that counts for each host and description: the last one that names the host itself.
+
+        If only groups bring it, the last one of those. Nagios warns of the others (xodtemplate_duplicate_services).
+        """
         found: dict[tuple[str, str], Definition] = {}
-        for service in self._of("service"):
-            names = self._named_hosts(service)
-            self._budget.spend(len(names))
+        of_host: set[tuple[str, str]] = set()
+        for service, names in services:
+            named_itself = {*self._named_hosts(service)}
+            self._budget.spend(len(named_itself))
             for name in names:
-                found.setdefault((name, _description(service)), service)
+                key = (name, _description(service))
+                is_named = name in named_itself or "*" in named_itself
+                if is_named or key not in of_host:
+                    found[key] = service
+                if is_named:
+                    of_host.add(key)
         return found
 
-    def _entries(self, service: Definition) -> Iterator[FileEntry]:
-        names = self._hosts_of(service)
+    def _entries(
+        self, service: Definition, names: Sequence[str], own: Mapping[tuple[str, str], Definition]
+    ) -> Iterator[FileEntry]:
         if not names:
             self._warnings.add(
                 service.place, "The service is not imported: it has no host.", shown(_description(service))
             )
         for name in names:
-            self._pairs += 1
-            if self._pairs > MOST_TARGETS:
-                raise FileError([f"There are more than {MOST_TARGETS:,} services, one for each host: import fewer."])
-            host = self._hosts.get(name)
-            own = self._own.setdefault((name, _description(service)), service)
+            host, other = self._hosts.get(name), own[name, _description(service)]
             if host is None:
                 self._warn_of_missing("host", name, service.place_of("host_name"), service)
-            elif own is not service:
-                line = f"{own.place.file} line {own.place.line}".strip()
+            elif other is not service:
+                line = f"{other.place.file} line {other.place.line}".strip()
                 sentence = f"For {shown(name)} it is not imported: {line} defines this service of the same host."
                 self._warnings.add(service.place, sentence)
             else:
@@ -187,7 +196,11 @@ class Services:
             else:
                 names += [f"!{name}" for name in hosts] if group.startswith("!") else hosts
         self._budget.spend(len(names))
-        return chosen(names, self._hosts)
+        found = chosen(names, self._hosts)
+        self._pairs += len(found)
+        if self._pairs > MOST_TARGETS:
+            raise FileError([f"There are more than {MOST_TARGETS:,} services, one for each host: import fewer."])
+        return found
 
     def _named_hosts(self, service: Definition) -> list[str]:
         """The hosts that a service names itself, its patterns replaced by those that they match."""

@@ -14,7 +14,7 @@ from popwatch.model.text import counted
 from popwatch_cli.files.entries import FileError
 from popwatch_cli.files.target_files import LARGEST_FILE, read_bytes, read_given_bytes, refuse_wide_text
 from popwatch_cli.importers.conversion import ImportWarnings, Place
-from popwatch_cli.importers.nagios_objects import Definition
+from popwatch_cli.importers.nagios_objects import IMPORTED_KINDS, Definition
 from popwatch_cli.target_items import shown, whole
 
 MOST_FILES = 20_000
@@ -42,6 +42,9 @@ SWITCHES = {
 }
 """Settings which, being 0, change what all services do."""
 
+
+JOINED = ("members", "hostgroup_members")
+"""Directives that a definition may have several times, which together are one list (xdata/xodtemplate.c)."""
 
 USES_PATTERNS, USES_ONLY_PATTERNS = "use_regexp_matching", "use_true_regexp_matching"
 """Settings by which names of hosts and groups may be patterns, or all are; the second has no effect alone."""
@@ -180,12 +183,13 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
     current: Definition | None = None
     values: dict[str, str] = {}
     places: dict[str, Place] = {}
+    members: dict[str, list[str]] = {}
     for number, content in _lines(text):
         place = Place(file, number)
         begin = _DEFINE.fullmatch(content)
         if begin is not None:
             _warn_of_unclosed(current, warnings)
-            values, places = {}, {}
+            values, places, members = {}, {}, {}
             current = Definition(begin[1].lower(), place, values, places)
             if begin[2]:
                 warnings.add(place, "What follows `{` is left out; Nagios does not read it either.")
@@ -198,11 +202,17 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
             else:
                 unknown_lines.append((place, content))
         elif content == "}":
+            values.update((name, ",".join(parts)) for name, parts in members.items())
             found.append(current)
             current = None
         elif content != "{":
             name, _, value = content.replace("\t", " ").partition(" ")
-            values[name], places[name] = value.strip(), place
+            if name in JOINED:
+                members.setdefault(name, []).append(value.strip())
+            else:
+                _warn_of_repeated(current, name, value.strip(), place, warnings)
+                values[name] = value.strip()
+            places[name] = place
     _warn_of_unclosed(current, warnings)
     if unknown_lines:
         place, content = unknown_lines[0]
@@ -211,6 +221,13 @@ def parse(text: str, file: str, warnings: ImportWarnings) -> tuple[list[Definiti
         # of a line that may hold anything the first word is enough
         warnings.add(place, f"{what} to no definition such as `define service {{`: {shown(content.split()[0])}")
     return found, settings
+
+
+def _warn_of_repeated(definition: Definition, name: str, value: str, place: Place, warnings: ImportWarnings) -> None:
+    """Name a directive whose value another one of the same definition replaces, as for Nagios."""
+    if definition.kind in IMPORTED_KINDS and definition.values.get(name, value) != value:
+        line = definition.places[name].line
+        warnings.add(place, f"`{shown(name)}` is given twice: what line {line} says is not imported, as for Nagios.")
 
 
 def _warn_of_unclosed(definition: Definition | None, warnings: ImportWarnings) -> None:

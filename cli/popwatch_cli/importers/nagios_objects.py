@@ -8,7 +8,7 @@ is inherited from the first template that has it. A value `null` stops the inher
 `+` in front is added to the inherited one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from popwatch_cli.files.entries import FileError
@@ -26,6 +26,8 @@ NOT_INHERITED = {"use", "name", "register"}
 
 
 IMPORTED_KINDS = {"host", "hostgroup", "service", "command"}
+NAMED_BY = {"host": "host_name", "hostgroup": "hostgroup_name", "command": "command_name"}
+"""The directive that holds the name of an object, which no other one of its kind may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,28 @@ def registered(definitions: Sequence[Definition], warnings: ImportWarnings, budg
             found.append(_finished(templates.resolve(definition)))
         except Cycle:
             warnings.add(definition.place, "It is not imported: its templates use each other in a cycle.")
-    return found
+    return [*_without_repeated(found, warnings)]
+
+
+def _without_repeated(definitions: Iterable[Definition], warnings: ImportWarnings) -> Iterator[Definition]:
+    """The objects without those whose name an earlier one of their kind has: Nagios does not start with them.
+
+    They come together if files of several installations, or a copy, are read. `Services` knows which of several
+    services counts, which is no mistake for Nagios.
+    """
+    first: dict[tuple[str, str], Definition] = {}
+    for definition in definitions:
+        name = definition.values.get(NAMED_BY.get(definition.kind, ""))
+        if name is not None and (known := first.setdefault((definition.kind, name), definition)) is not definition:
+            _leave_repeated(definition, known, f"{definition.kind} {shown(name)}", warnings)
+        else:
+            yield definition
+
+
+def _leave_repeated(repeated: Definition, first: Definition, what: str, warnings: ImportWarnings) -> None:
+    line = f"{first.place.file} line {first.place.line}".strip()
+    sentence = f"This {what} is not imported: {line} defines one of the same name, and Nagios accepts only one."
+    warnings.add(repeated.place, sentence)
 
 
 class Templates:
@@ -83,7 +106,13 @@ class Templates:
 
     def __init__(self, definitions: Iterable[Definition], warnings: ImportWarnings, budget: Budget) -> None:
         self._warnings, self._budget = warnings, budget
-        self._named = {(found.kind, found.values["name"]): found for found in definitions if "name" in found.values}
+        self._named: dict[tuple[str, str], Definition] = {}
+        for definition in definitions:
+            name = definition.values.get("name")
+            if name is not None and definition.kind in IMPORTED_KINDS:
+                known = self._named.setdefault((definition.kind, name), definition)
+                if known is not definition:
+                    _leave_repeated(definition, known, f"template {shown(name)}", warnings)
         self._resolved: dict[tuple[str, str], Definition] = {}
 
     def resolve(self, definition: Definition, depth: int = 0) -> Definition:
