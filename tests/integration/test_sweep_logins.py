@@ -398,7 +398,7 @@ def test_a_credential_that_is_gone_stops_no_test(world: World, ssm: Any) -> None
     assert world.logged_in == []
     assert health(world, "a").state is State.UP
     [status] = statuses(world)
-    assert status.login_problem == "credential missing (monitor)"
+    assert status.login_problem == "credential missing (monitor) when it was last read"
 
 
 def test_no_one_logs_in_without_verified_tls(world: World) -> None:

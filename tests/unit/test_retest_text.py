@@ -49,7 +49,11 @@ def health(**changes: object) -> Record:
     ("state", "before", "why"),
     [
         (replace(ACCEPTED, passed_at=None, rejections=2, certain=True, rejected_by="b"), UP, "refused twice"),
-        (replace(ACCEPTED, problem="credential-missing", problem_since=NOW), UP, "credential missing (monitor)"),
+        (
+            replace(ACCEPTED, problem="credential-missing", problem_since=NOW),
+            UP,
+            "credential missing (monitor) when it was last read",
+        ),
         (REJECTED_HERE, UP, "refused here once, tried again after 2026-11-27 12:05 UTC, or by another target first"),
         (ACCEPTED, health(failures=1, failing_since=NOW, state=State.DOWN), "the outage began before the login"),
         (ACCEPTED, health(login_delay=150), "150 s between two logins (LOGIN-DELAY)"),

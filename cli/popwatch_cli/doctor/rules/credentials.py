@@ -29,10 +29,11 @@ def check_credentials(
         if state.problem_since and now - state.problem_since >= REPORTED_AFTER:
             yield warning(
                 FindingKind.CREDENTIAL_UNUSABLE,
-                f"The credential {shown} cannot be used since {state.problem_since:%Y-%m-%d %H:%M} UTC "
-                f"({clean(state.problem, SHOWN)}): {counted(len(names), 'target is', 'targets are')} tested without a "
-                "login.",
-                f"See whether it is there with `popwatch credentials list`, and what the function's log says. {put}",
+                f"The credential {shown} could not be used when it was last read, since "
+                f"{state.problem_since:%Y-%m-%d %H:%M} UTC ({clean(state.problem, SHOWN)}): "
+                f"{counted(len(names), 'target is', 'targets are')} tested without a login.",
+                "See whether it is there with `popwatch credentials list`, and what the function's log says. "
+                f"{put} {NEWER}",
                 names,
             )
         refusals = [one for one in state.refusals if one.repeated] if state.was_accepted else []

@@ -368,7 +368,7 @@ def _login_wait(
     if not name or state is None:
         return "", None
     if state.problem:
-        return f"{state.problem.replace('-', ' ')} ({name})", None
+        return f"{state.problem.replace('-', ' ')} ({name}) when it was last read", None
     refusal, shown = state.refusal_of(target.target_id), f"credential {state.shown}"
     if state.blocked_for_good:
         return f"{shown} refused twice, last by {clean(state.rejected_by, 128)}", None
@@ -388,11 +388,11 @@ def why_without_login(target: Target, state: CredentialState, before: Record, no
 
     `state` is how logins with its credential went, `before` the record before the test.
     """
+    if before.health.is_failing and not before.health.login_failed:
+        return "the outage began before the login, and a greeting ends it; a later test logs in"
     problem, _ = _login_wait(target, state, before.health, now)
     if problem:
         return problem
-    if before.health.is_failing and not before.health.login_failed:
-        return "the outage began before the login, and a greeting ends it; a later test logs in"
     if before.health.login_delay:
         return f"the server wants {before.health.login_delay} s between two logins (LOGIN-DELAY)"
     if state.tried_at and state.tried_by != target.target_id:
