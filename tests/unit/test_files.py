@@ -593,3 +593,28 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
         read_entries(tmp_path)
     with pytest.raises(FileError, match="cannot be written"):
         write_entries(tmp_path / "nowhere" / "x.yaml", [])
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "each"),
+    [("a.yaml", "", "- a: 1\n"), ("a.csv", "target_id\n", "a\n"), ("a.json", "", "{}\n"), ("b.json", "[{}", ",{}\n")],
+)
+def test_more_targets_than_a_file_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, begin: str, each: str
+) -> None:
+    """Each takes kilobytes, however short its line is: no more of the file is read, and one sentence says so."""
+    monkeypatch.setattr("popwatch_cli.files.entries.MOST_TARGETS", 50)
+    file = tmp_path / name
+    file.write_text(begin + each * 51 + ("]" if name == "b.json" else ""))
+    with pytest.raises(FileError) as caught:
+        read_entries(file)
+    assert caught.value.mistakes == ["The file has more than 50 targets: divide it into several files."]
+
+
+def test_mistakes_are_not_listed_without_end(tmp_path: Path) -> None:
+    """A thousand, and how many there are more."""
+    file = tmp_path / "a.csv"
+    file.write_text("target_id,host\n" + "a,b\n" * 2000)
+    with pytest.raises(FileError) as caught:
+        read_entries(file)
+    assert (len(caught.value.mistakes), caught.value.mistakes[-1]) == (1001, "There are 999 more mistakes.")

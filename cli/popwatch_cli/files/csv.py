@@ -19,7 +19,7 @@ from typing import Any
 
 from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.text import clean, counted
-from popwatch_cli.files.entries import FileEntry, FileError, first_repeated, load_json
+from popwatch_cli.files.entries import FileEntry, FileError, check_room, first_repeated, load_json
 from popwatch_cli.suggestions import field_hint
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -69,6 +69,7 @@ def read_csv(text: str) -> tuple[list[FileEntry], list[str]]:
     for line, row in rows:
         if len(row) == len(names):
             entries.append(_entry(line, names, row))
+            check_room(entries)
         else:
             lines_by_size.setdefault(len(row), []).append(line)
     mistakes += [_wrong_size(lines, size, len(names)) for size, lines in lines_by_size.items()]

@@ -6,7 +6,7 @@ import re
 
 from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.text import clean
-from popwatch_cli.files.entries import JSON, MOST_MISTAKES_READ, FileEntry, FileError, load_json
+from popwatch_cli.files.entries import JSON, MOST_MISTAKES_READ, FileEntry, FileError, check_room, load_json
 
 LONGEST_LINE = 3_000_000
 """Characters of a line of JSON: an item of 400 KB, all of it escaped, takes less."""
@@ -45,6 +45,7 @@ def read_json(text: str) -> tuple[list[FileEntry], list[str]]:
             mistakes += error.mistakes
             if len(mistakes) >= MOST_MISTAKES_READ:
                 break
+        check_room(entries)
     return entries, mistakes
 
 
@@ -66,6 +67,7 @@ def _read_values(text: str) -> tuple[list[FileEntry], list[str]]:
                 entries += _by_id(FileEntry(line, fields))
             except FileError as error:
                 mistakes += error.mistakes
+            check_room(entries)
         elif fields is not None:
             mistakes.append(f"Line {line} is not a target. {_WRITE_OBJECT}")
         place = _after_blanks(text, place)

@@ -16,12 +16,12 @@ from popwatch.model.text import counted
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
-from popwatch_cli.files.entries import FileEntry, FileError, by_line
+from popwatch_cli.files.entries import MOST_MISTAKES_READ, FileEntry, FileError, by_line
 from popwatch_cli.files.json import read_json
 from popwatch_cli.target_items import all_mistakes, unknown_fields, without_intervention_fields
 
 LARGEST_FILE = 64 * 1024 * 1024
-"""Bytes; 100,000 targets with all their fields take less."""
+"""Bytes; 50,000 targets with all their fields take less."""
 
 MOST_SEPARATORS = 3_000_000
 """In CSV and JSON lines: values are at most as many, and each takes some hundred bytes of memory once it is read."""
@@ -199,7 +199,10 @@ def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[F
     if mistakes:
         named = [entry for entry in result if entry.fields["target_id"]]
         unknown = unknown_fields(without_intervention_fields(entry.fields) for entry in named)
-        raise FileError([*by_line([*mistakes, *all_mistakes(named, {})], (entry.file for entry in entries)), *unknown])
+        found = by_line([*mistakes, *all_mistakes(named, {})], (entry.file for entry in entries))
+        more = len(found) - MOST_MISTAKES_READ
+        others = [f"There are {counted(more, 'more mistake')}."] if more > 0 else []
+        raise FileError([*found[:MOST_MISTAKES_READ], *others, *unknown])
     return result
 
 

@@ -14,7 +14,15 @@ from typing import Any
 import yaml
 
 from popwatch.model.fields import FIELDS_BY_NAME
-from popwatch_cli.files.entries import MOST_MISTAKES_READ, FileEntry, FileError, first_repeated, to_number
+from popwatch_cli.files.entries import (
+    MOST_MISTAKES_READ,
+    FileEntry,
+    FileError,
+    TooManyTargetsError,
+    check_room,
+    first_repeated,
+    to_number,
+)
 from popwatch_cli.files.yaml_errors import RefusedError, yaml_mistake
 
 MOST_VALUES = 200_000
@@ -39,6 +47,9 @@ def read_yaml(text: str) -> tuple[list[FileEntry], list[str]]:
         with _yaml_errors(text):
             for entry in _entries(_Loader(text), mistakes):
                 entries.append(entry)  # one by one: those before a mistake are kept
+                check_room(entries)
+    except TooManyTargetsError:
+        raise
     except FileError as error:
         mistakes += error.mistakes
     return entries, mistakes
