@@ -42,6 +42,9 @@ _STATES = {
 }
 """By question: the answer that is the worse one, what an alert says, and the RFC that it names."""
 
+_SIDES = ("in_clear", "in_tls")
+"""The two replies to CAPA."""
+
 _WEAK = {"CRAM-MD5": "RFC 2195", "NTLM": "RFC 5034"}
 
 
@@ -60,7 +63,8 @@ class Change:
             case "chain":
                 return bool(known.get("chain"))
             case "weak":
-                return any(f"SASL {self.about}" in _offers(known, side) for side in ("in_clear", "in_tls"))
+                offers = [_offers(known, side) for side in _SIDES]
+                return any({"CAPA", f"SASL {self.about}"} <= offer for offer in offers)
             case "removed":
                 return self.about not in _offers(known, _side(known))
             case "port":
@@ -77,6 +81,12 @@ def _offers(known: Answers, side: str) -> frozenset[str]:
 def _side(known: Answers) -> str:
     """Where what is offered is compared: in TLS, or without it where there never was any."""
     return "in_tls" if "in_tls" in known else "in_clear"
+
+
+def merged(before: Answers, now: Answers) -> dict[str, object]:
+    """What is known after both: what was not asked is as it was. Once CAPA is refused, so is what it had answered."""
+    last = {side: _offers(before, side) - {"CAPA"} for side in _SIDES if side in now and not now[side]}
+    return {**before, **now, **last}
 
 
 def _kept(known: Answers) -> Answers:
@@ -100,8 +110,8 @@ def got_worse(before: Answers, now: Answers) -> Iterator[Change]:
             sentence = f"Port {port} of the host shows a newer certificate now: renewed, not reloaded."
             yield Change("port", port, sentence, "RFC 7817")
     for name, source in _WEAK.items():
-        sides = [side for side in ("in_clear", "in_tls") if f"SASL {name}" in _offers(now, side)]
-        was = any(f"SASL {name}" in _offers(before, side) for side in ("in_clear", "in_tls"))
+        sides = [side for side in _SIDES if f"SASL {name}" in _offers(now, side)]
+        was = any(f"SASL {name}" in _offers(before, side) for side in _SIDES)
         # A side on which CAPA was not answered before says nothing of what was offered there.
         if not was and any(_offers(before, side) for side in sides):
             sentence = f"The server offers the weak mechanism {name} now; before, it did not."
@@ -116,7 +126,8 @@ def _removed(before: Answers, now: Answers) -> Iterator[Change]:
         return
     if "CAPA" not in offered:
         sentence = "The server no longer answers CAPA: clients cannot see what it offers."
-        yield Change("removed", "CAPA", sentence, "RFC 2449 section 5")
+        if "CAPA" in was:
+            yield Change("removed", "CAPA", sentence, "RFC 2449 section 5")
         return
     for name in sorted(was - offered):
         kind, _, mechanism = name.rpartition(" ")
@@ -273,7 +284,7 @@ class Postures:
             known.forget(order)
         before, now = known.answers, dict(asked.answers)
         worse = list(got_worse(before, now)) if known.asked else []
-        known.asked, known.answers = asked.asked, {**before, **now}
+        known.asked, known.answers = asked.asked, merged(before, now)
         for one in [it for it in known.open if not it.change.holds(known.answers)]:
             one.ended = order
             known.open.remove(one)
@@ -289,7 +300,7 @@ class Postures:
         end = self._record.ended.get(asked.invocation)
         if not asked.answers or end is None or end.how != "well":
             return
-        after = _kept({**known.answers, **dict(asked.answers)})
+        after = _kept(merged(known.answers, dict(asked.answers)))
         new = known.asked != asked.asked or after != _kept(known.answers)
         at = self._record.time(asked.order)
         # What was written shortly before may not have been known when the test was planned.

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos import campaign, postures
 from tests.chaos.faults import FaultLog, Faults, Rates
-from tests.chaos.oracle_postures import Change, got_worse
+from tests.chaos.oracle_postures import Change, got_worse, merged
 
 ALL: dict[str, Any] = postures.Offered().answers(implicit=False)
 
@@ -45,6 +45,18 @@ def test_only_what_was_asked_both_times_and_is_worse_counts(
 ) -> None:
     """docs/posture.md, "What is found" and "What got worse"."""
     assert [it.question for it in got_worse(before, now)] == worse
+
+
+def test_what_was_removed_while_capa_was_refused_is_found_with_the_next_answer() -> None:
+    """Compared with the last one; and the refusal counts once."""
+    refused = {**ALL, "in_tls": frozenset()}
+    known = merged(ALL, refused)
+    assert [it.about for it in got_worse(ALL, refused)] == ["CAPA"]
+    assert list(got_worse(known, refused)) == list(got_worse(known, ALL)) == []
+    assert merged(known, refused) == known
+    assert [it.about for it in got_worse(known, with_offer("in_tls", less="SASL LOGIN"))] == ["SASL LOGIN"]
+    weak = Change("weak", "NTLM", "", "")
+    assert not weak.holds(merged(with_offer("in_tls", more="SASL NTLM"), refused))
 
 
 def test_a_change_holds_until_it_is_mended() -> None:

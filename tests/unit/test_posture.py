@@ -25,8 +25,10 @@ from popwatch.model.posture import (
     PostureSummary,
     Sibling,
     change_of,
+    faults_of,
     findings,
     parse_summary,
+    still_holds,
     worse,
 )
 from popwatch.model.serialization import deserialize, serialize
@@ -141,6 +143,28 @@ def test_what_was_not_tested_is_no_change(lost: str) -> None:
         now = replace(GOOD, **changed)
         assert set(named(unknown.summary, now)) <= set(expected)
         assert named(unknown.summary.filled_from(GOOD.summary), now) == expected
+
+
+@pytest.mark.parametrize("days", [1, 2])
+def test_what_was_removed_while_capa_was_refused_is_found_with_the_next_answer(days: int) -> None:
+    """By comparison with the last answer. The refusal itself is found once; what is not shown meanwhile is no fault."""
+    weak = replace(GOOD, in_tls=replace(OFFER, mechanisms=("PLAIN", "SCRAM-SHA-256", "CRAM-MD5")))
+    refused = replace(GOOD, in_tls=CapaReply(capa_supported=False))
+    assert named(weak.summary, refused) == [("capabilities-gone", "")]
+    kept = weak.summary
+    for _ in range(days):
+        kept = refused.kept_after(parse_summary(str(kept)))
+    assert (named(kept, refused), faults_of(kept)) == ([], [])
+    assert named(kept, weak) == []
+    assert named(kept, GOOD) == []
+    fewer = replace(GOOD, in_tls=replace(OFFER, mechanisms=("PLAIN", "NTLM"), capabilities=("TOP", "USER")))
+    assert named(kept, fewer) == [
+        ("weak-mechanism-offered", "NTLM"),
+        ("mechanism-removed", "SCRAM-SHA-256"),
+        ("capability-removed", "UIDL"),
+    ]
+    pending = "mechanism-removed:PLAIN"
+    assert still_holds(pending, refused.kept_after(replace(GOOD, in_tls=CapaReply(("TOP",))).summary))
 
 
 def test_a_first_weak_mechanism_on_a_side_that_was_not_tested() -> None:

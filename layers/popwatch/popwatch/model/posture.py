@@ -39,7 +39,7 @@ _LETTERS = {YES: "y", NO: "n", NOT_TESTED: "-"}
 _ANSWERS = {letter: answer for answer, letter in _LETTERS.items()}
 
 _CAPA_ANSWERED = "CAPA"
-"""In a summary: CAPA was answered."""
+"""In a summary: CAPA was answered. Without it CAPA is refused, and the rest is what the last answer had."""
 
 _CAPABILITIES = (
     *("TOP", "USER", "SASL", "RESP-CODES", "LOGIN-DELAY", "PIPELINING", "EXPIRE", "UIDL", "IMPLEMENTATION"),
@@ -129,7 +129,7 @@ class PostureSummary:
         return self.server in ("", server)
 
     def filled_from(self, before: "PostureSummary | None") -> "PostureSummary":
-        """The summary with what is known from before where this one was not tested."""
+        """The summary with what is known from before where this one was not tested, or CAPA was refused."""
         if before is None:
             return self
         names = ("stls", "plaintext_login", "tls_1_0", "tls_1_1", "chain")
@@ -137,8 +137,8 @@ class PostureSummary:
         newer = {port: it for port, it in before.newer.items() if port not in self.newer} | dict(self.newer)
         return replace(
             self,
-            in_clear=before.in_clear if self.in_clear is None else self.in_clear,
-            in_tls=before.in_tls if self.in_tls is None else self.in_tls,
+            in_clear=_last_known(before.in_clear, self.in_clear),
+            in_tls=_last_known(before.in_tls, self.in_tls),
             newer=dict(list(newer.items())[-MOST_SIBLINGS:]),
             **kept,
         )
@@ -275,6 +275,13 @@ def _ports(text: str) -> Iterator[tuple[str, str]]:
             number += letter
     if number:
         raise ValueError("a port without its letter")
+
+
+def _last_known(before: frozenset[str] | None, now: frozenset[str] | None) -> frozenset[str] | None:
+    """What is kept of an offer: once CAPA is refused, that of the last answer, to be compared with the next one."""
+    if now is None or before is None:
+        return before if now is None else now
+    return now if _CAPA_ANSWERED in now else before - {_CAPA_ANSWERED}
 
 
 def _as_bits(names: frozenset[str] | None) -> str:
@@ -472,8 +479,9 @@ def _faults(now: PostureSummary) -> Iterator[tuple[PostureIssue, str]]:
     for port, newer in sorted(now.newer.items()):
         if newer:
             yield PostureIssue.NOT_RELOADED, str(port)
+    offers = [offer for offer in (now.in_clear, now.in_tls) if offer and _CAPA_ANSWERED in offer]
     for name in _WEAK:
-        if f"SASL {name}" in (now.in_clear or ()) or f"SASL {name}" in (now.in_tls or ()):
+        if any(f"SASL {name}" in offer for offer in offers):
             yield PostureIssue.WEAK_MECHANISM, name
 
 
@@ -508,7 +516,8 @@ def _removed(before: PostureSummary, now: PostureSummary) -> Iterator[tuple[Post
     if not was or offered is None:
         return
     if _CAPA_ANSWERED not in offered:
-        yield PostureIssue.CAPABILITIES_GONE, ""
+        if _CAPA_ANSWERED in was:
+            yield PostureIssue.CAPABILITIES_GONE, ""
         return
     for name in _MECHANISMS:
         if f"SASL {name}" in was - offered and name not in _WEAK:
