@@ -26,7 +26,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import Installation
-from popwatch_cli.options import STACK_NAME
+from popwatch_cli.options import STACK_NAME, StackChoice, choose, chosen
+from popwatch_cli.output.terminal import repeat_options
 from popwatch_cli.phones import phones_on_alert_topic
 from popwatch_cli.subscriptions import list_subscriptions
 
@@ -216,9 +217,10 @@ def deploy(stack: str, *, ask: bool) -> int:
         raise UserError(f"{stack} is not a name for a stack: it takes letters, digits and hyphens, a letter first.")
     terminal = sys.stdin.isatty()
     answers = Answers.read(stack)
-    if profile := answers.options.get("profile"):
+    if profile := answers.options.get("profile", ""):
         os.environ["AWS_PROFILE"] = profile
     region = answers.options.get("region") or _usual_region(terminal=terminal)
+    choose_stack(stack, region, profile)
     there = Deployed.find(stack, region)
     known, given = _known_parameters(), parse_parameters(os.environ.get("PARAMETERS", ""))
     if unknown := sorted(given.keys() - known):
@@ -238,13 +240,31 @@ def deploy(stack: str, *, ask: bool) -> int:
         if code and answers.text == written:  # what could not be deployed is not an answer, unless SAM asked for it
             answers.put_back(before)
     deployed = answers.follow_name(stack) if answers.text else (stack, region)
+    choose_stack(*deployed, profile)
     if code:
-        print("To change an answer: `make deploy ASK=1`.", file=sys.stderr)
+        print(with_stack("To change an answer: `make deploy ASK=1`."), file=sys.stderr)
         return code
     for line in (*receivers(*deployed), *_environment(*deployed)):
-        print(line)
-    print("To see that it works, within 20 minutes: `popwatch verify`. docs/verifying.md says what it does.")
+        print(with_stack(line))
+    hint = "To see that it works, within 20 minutes: `popwatch verify`. docs/verifying.md says what it does."
+    print(with_stack(hint))
     return 0
+
+
+def choose_stack(stack: str, region: str, profile: str) -> None:
+    """Let commands in texts name this stack, with what the user's shell does not say itself."""
+    choose(StackChoice(stack, region=None if region == _region_of_shell() else region, profile=profile or None))
+
+
+def with_stack(text: str) -> str:
+    """The text, whose commands are for the stack that is deployed."""
+    stack = chosen().stack
+    named = text.replace("`make deploy ", f"`make deploy STACK={stack} ") if stack != STACK_NAME else text
+    return repeat_options(named)
+
+
+def _region_of_shell() -> str | None:
+    return os.environ.get("AWS_REGION", boto3.Session().region_name)
 
 
 def _known_parameters() -> set[str]:
@@ -271,24 +291,27 @@ def _name_phones(installation: Installation, *, terminal: bool) -> None:
         return
     if not phones:
         return
-    print(
+    told = (
         "These phones are subscribed to the alert topic by hand. Its texts are those of emails: each alert takes "
         "several SMS, each of which costs money.\n"
         + "".join(f"    {phone.number}\n" for phone in phones)
         + "After this deployment, `popwatch doctor --move-phones` moves them, with their filter policies, to the topic "
         "for phones."
     )
+    print(with_stack(told))
     if terminal:
         input("Enter to go on, Ctrl-C to stop: ")
 
 
 def _explain(answers: Answers, there: Deployed | None, *, guided: bool) -> None:
     if there and there.carried_over:
-        print("This stack has a page. It stays, at its address, with another password: `popwatch page --password`.")
+        told = "This stack has a page. It stays, at its address, with another password: `popwatch page --password`."
+        print(with_stack(told))
     if guided:
         print(f"Enter at a question takes the answer in brackets. The answers are kept in {answers.path}.")
     else:
-        print(f"Nothing is asked: see {answers.path}. `make deploy ASK=1` asks again, with the present values.")
+        told = f"Nothing is asked: see {answers.path}. `make deploy ASK=1` asks again, with the present values."
+        print(with_stack(told))
 
 
 def _sam(answers: Answers, *, guided: bool, terminal: bool) -> int:
@@ -344,7 +367,7 @@ def receivers(stack: str, region: str) -> Iterator[str]:
 
 def _environment(stack: str, region: str) -> Iterator[str]:
     """What the commands need in their environment to find this stack."""
-    needed = {"AWS_REGION": region} if os.environ.get("AWS_REGION", boto3.Session().region_name) != region else {}
+    needed = {"AWS_REGION": region} if _region_of_shell() != region else {}
     needed |= {"POPWATCH_STACK": stack} if stack != os.environ.get("POPWATCH_STACK", STACK_NAME) else {}
     if needed:
         settings = " ".join(f"{name}={value}" for name, value in needed.items())

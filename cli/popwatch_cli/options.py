@@ -73,8 +73,13 @@ class StackChoice:
         if self.local:
             return "--local"
         usual = os.environ.get("POPWATCH_STACK") or STACK_NAME
-        named = {"--stack": self.stack if self.stack != usual else None}
-        named |= {"--region": self.region, "--profile": self.profile}
+        named = f"--stack {shlex.quote(self.stack)}" if self.stack != usual else ""
+        return f"{named} {self.of_aws}".strip()
+
+    @property
+    def of_aws(self) -> str:
+        """The options with which a command of the AWS CLI, too, means the same account and region."""
+        named = {"--region": self.region, "--profile": self.profile}
         return " ".join(f"{option} {shlex.quote(value)}" for option, value in named.items() if value)
 
     @property

@@ -10,6 +10,7 @@ from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.doctor.checks import CHECKS
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind
 from popwatch_cli.installation import Installation
+from popwatch_cli.options import StackChoice, choose
 from popwatch_cli.output.terminal import repeat_options
 from tests.integration.conftest import Run
 
@@ -46,7 +47,8 @@ def follow(run: Run, stack: Installation) -> set[FindingKind]:
     while found := findings(stack):
         first = found[0]
         kinds.add(first.kind)
-        [command, *_] = re.findall(r"`popwatch (.+?)`", repeat_options(first.do, "--local"))
+        choose(StackChoice(local=True))
+        [command, *_] = re.findall(r"`popwatch (.+?)`", repeat_options(first.do))
         ended = run(*shlex.split(command))
         assert ended.code == 0, (first, ended)
         assert first not in findings(stack), (first, ended)

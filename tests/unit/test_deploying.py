@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samcli.cli.types import CfnParameterOverridesType
 from samcli.lib.config.samconfig import SamConfig
 
-from popwatch_cli.deploying import Answers, parse_parameters
+from popwatch_cli.deploying import Answers, choose_stack, parse_parameters, with_stack
 from popwatch_cli.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
@@ -163,3 +163,14 @@ def git(folder: Path, *arguments: str) -> str:
 def commit(folder: Path) -> None:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "x")
+
+
+def test_commands_that_are_named_are_for_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its name, and the region and the profile that the user's shell does not have."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    hint = "`make deploy ASK=1`, `popwatch verify`"
+    choose_stack("popwatch", "eu-west-1", "")
+    assert with_stack(hint) == hint
+    choose_stack("mail", "us-east-1", "ours")
+    verify = "popwatch --stack mail --region us-east-1 --profile ours verify"
+    assert with_stack(hint) == f"`make deploy STACK=mail ASK=1`, `{verify}`"

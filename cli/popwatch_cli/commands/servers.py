@@ -15,7 +15,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.options import StackChoice, WholeNumber, refuse_idle
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import GROUP, TAG, Selection
-from popwatch_cli.target_items import shown, targets_of, without_id
+from popwatch_cli.target_items import known_id, missing_target, shown, targets_of, without_id
 
 OPTION_OF = {
     "host": "HOST",
@@ -128,6 +128,9 @@ def items_of(choice: StackChoice, selection: Selection) -> list[dict[str, Any]]:
 
     items = find(choice).target_table.read()
     defaults = without_id(items.get(DEFAULTS_ID, {}))
+    for name in selection.ids:
+        if known_id(name, items) not in items and _SERVER.fullmatch(name) and re.search("[.:]", name):
+            raise UserError(f"{missing_target(name, items)} Without {choice.in_use} it is taken as a server.")
     found = [{**defaults, **items[name]} for name in selection.of(targets_of(items))]
     if not found:
         raise UserError("There are no targets yet.")

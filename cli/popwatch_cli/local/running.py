@@ -31,6 +31,7 @@ from popwatch_cli.local.snapshot import Snapshot, SnapshotSaver, read_snapshot, 
 from popwatch_cli.local.stack import USUAL_PORT, LocalStack, LocalStackError, free_port
 from popwatch_cli.options import StackChoice, choose
 from popwatch_cli.output.live_view import View
+from popwatch_cli.output.terminal import repeat_options
 from popwatch_cli.target_items import (
     all_mistakes,
     interventions_in,
@@ -95,11 +96,10 @@ def _run(console: Console, folder: Path, items: Items | None, *, keeps: bool) ->
         ending = _keeping(console, folder, stack, demo) if keeps else _losing(console, folder)
         news = [cleanup.enter_context(ending), *([demo.play] if demo else [])]
         address = cleanup.enter_context(page_of(installation, free_port(USUAL_PAGE_PORT)))
-        console.print(
-            f"Watching {counted(watched, 'target')}. Ctrl-C ends it; `popwatch --local ...` works in another terminal."
-        )
+        hint = "`popwatch --local ...` works in another terminal."
+        console.print(repeat_options(f"Watching {counted(watched, 'target')}. Ctrl-C ends it; {hint}"))
         if not watched:
-            console.print("Add one there: `popwatch --local targets put mail-berlin host=pop.example.net`")
+            console.print(repeat_options("Add one there: `popwatch targets put mail-berlin host=pop.example.net`"))
         console.print(f"The page is at {address}")
         _watch(console, installation, feed, news, f"popwatch, page at {address}")
 

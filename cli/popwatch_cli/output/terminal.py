@@ -1,5 +1,6 @@
 """Printing for people: hints that can be followed as they are printed, tables that fit, pipes that lose nothing."""
 
+import os
 import re
 import shutil
 import sys
@@ -22,7 +23,7 @@ _TITLE = re.compile(r" *\S+(?: \S+)* {2,}(?=\S)")
 """The beginning of a line such as `WARNING    2 targets have ...`."""
 
 _AWS = re.compile(r"`(aws (?!sso |configure)[^`\n]+)`")
-"""A command of the AWS CLI, which must mean the AWS of the local stack if that is the one in use."""
+"""A command of the AWS CLI, which must mean the AWS, the account and the region of the stack in use."""
 
 _COMMAND = re.compile(r"`[^`\n]*`")
 _NO_BREAK = "\ue000"  # a character of no one, as wide as a blank
@@ -63,20 +64,34 @@ def _wrap(line: str, width: int) -> str:
     return "\n".join(lines).replace(_NO_BREAK, " ")
 
 
-def repeat_options(text: str, in_use: str | None = None) -> str:
+def repeat_options(text: str) -> str:
     """The text, whose commands have the options that name the stack in use, and the path of the running popwatch."""
-    options = chosen().in_use if in_use is None else in_use
+    choice = chosen()
+    options = choice.in_use
     replaced = _HINT.sub(lambda _: f"`popwatch {options} " if options else "`popwatch ", text)
-    if options == "--local":
+    if choice.local:
         replaced = _AWS.sub(r"`(. .popwatch/aws-env; \1)`", replaced)
+    elif choice.of_aws:
+        replaced = _AWS.sub(
+            lambda command: f"`{command[1]} {_missing_in(command[1], choice.of_aws)}".rstrip() + "`", replaced
+        )
     return replaced.replace("`popwatch ", f"`{_program()} ")
+
+
+def _missing_in(command: str, options: str) -> str:
+    """The options, unless the command names a region itself: then it is complete."""
+    return "" if "--region" in command else options
 
 
 def _program() -> str:
     """How the command is called here: by its name if the shell finds it by that, otherwise by the path in use."""
-    called = sys.argv[0]
-    by_path = Path(called).name == "popwatch" and "/" in called
-    return called if by_path and shutil.which("popwatch") is None else "popwatch"
+    called, path = Path(sys.argv[0]), os.environ.get("PATH", "")
+    if called.parent.parent.name == "popwatch_cli" or called.parent.name == "popwatch_cli":  # a program of `make`
+        folder = Path(sys.executable).parent
+        called = Path(os.path.relpath(folder / "popwatch"))
+        path = path.removeprefix(f"{folder}{os.pathsep}")  # the Makefile puts it there, which the user's shell may not
+    by_path = called.name == "popwatch" and len(called.parts) > 1
+    return str(called) if by_path and shutil.which("popwatch", path=path) is None else "popwatch"
 
 
 def console() -> Console:
