@@ -20,11 +20,18 @@ from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
 from popwatch.model.text import clean, clean_whole, counted, did_you_mean, natural_order
 from popwatch_cli.errors import UserError
-from popwatch_cli.files.entries import FileEntry, FileError, by_line, first_repeated, load_json
+from popwatch_cli.files.entries import (
+    LISTS,
+    LISTS_OF_NUMBERS,
+    FileEntry,
+    FileError,
+    by_line,
+    first_repeated,
+    load_json,
+    split_list,
+    to_number,
+)
 from popwatch_cli.suggestions import field_hint
-
-COMMA_LISTS = ("tags", "depends_on", "certificate_warn_days", "maintenance")
-"""Lists whose entries, as people write them on a command line, have no commas."""
 
 TEXTS = ("string", "string or list", "enumeration")
 """Kinds of fields of which a number, such as a name 007 in YAML or 1.2 of TLS, is a text."""
@@ -296,7 +303,7 @@ def refuse_repeated_fields(names: Iterable[str], consequence: str = "") -> None:
     """
     repeated = first_repeated(names)
     if repeated is not None:
-        several = f", or all of them in one list: {repeated}=first,second" if repeated in COMMA_LISTS else ""
+        several = f", or all of them in one list: {repeated}=first,second" if repeated in LISTS else ""
         raise UserError(f"The field `{shown(repeated)}` is given twice: leave out one{several}. {consequence}".rstrip())
 
 
@@ -346,8 +353,8 @@ def _typed(name: str, value: Any) -> Any:
     field = FIELDS_BY_NAME.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool) and field and field.kind in TEXTS:
         return str(value)
-    if name == "certificate_warn_days" and isinstance(value, list):
-        return [int(day) if isinstance(day, str) and day.isdecimal() else day for day in value]
+    if name in LISTS_OF_NUMBERS and isinstance(value, list):
+        return [to_number(entry) if isinstance(entry, str) and entry.isdecimal() else entry for entry in value]
     if field is None or field.kind not in ("number", "boolean"):
         return value
     try:
@@ -364,9 +371,8 @@ def _from_text(name: str, text: str) -> Any:
         return text
     with suppress(ValueError, RecursionError):
         return load_json(text)
-    if name in COMMA_LISTS and "," in text and not text.lstrip().startswith(("[", "{")):
-        parts = [part.strip() for part in text.split(",") if part.strip()]
-        return [int(part) if part.isdecimal() else part for part in parts] if name == "certificate_warn_days" else parts
+    if name in LISTS and "," in text and not text.lstrip().startswith(("[", "{")):
+        return split_list(name, text, ",")
     if not text.lstrip().startswith(("[", "{")):
         return text
     from popwatch_cli.files.yaml import read_value  # noqa: PLC0415 - loading PyYAML is slow

@@ -160,6 +160,45 @@ def test_lists_in_csv(tmp_path: Path, tags: object) -> None:
     assert read(tmp_path, "a.csv", text)[0]["maintenance"] == [window]
 
 
+@pytest.mark.parametrize("cell", ["x, y", "x;y", "x | y ", "x\ny\n", "[x, y]", '["x", "y"]', '"x", "y"'])
+@pytest.mark.parametrize("name", ["tags", "depends_on", "maintenance"])
+def test_a_list_in_a_cell(tmp_path: Path, name: str, cell: str) -> None:
+    """As JSON, as YAML, or with what people write between entries; an entry alone stays a text."""
+    output = io.StringIO()
+    csv.writer(output).writerows([["target_id", name], ["a", cell], ["b", "x"]])
+    assert [entry[name] for entry in read(tmp_path, "a.csv", output.getvalue())] == [["x", "y"], "x"]
+
+
+def test_a_list_of_numbers_in_a_cell(tmp_path: Path) -> None:
+    """They are numbers, as in the table, so that import sees no change."""
+    text = 'target_id,siblings,certificate_warn_days,expect\na,993;465,"21, 7","one, two"\n'
+    assert read(tmp_path, "a.csv", text) == [
+        {"target_id": "a", "siblings": [993, 465], "certificate_warn_days": [21, 7], "expect": "one, two"}
+    ]
+
+
+def test_a_list_in_a_cell_that_has_no_end(tmp_path: Path) -> None:
+    """It is a mistake of its line, and not a list with a bracket in it."""
+    text = 'target_id,host,tags,depends_on,greeting\na,a.example,"[x, y",,[READY\nb,b.example,,"""x"", y",\n'
+    assert mistakes(tmp_path, "a.csv", text) == [
+        "Line 2: the field `tags` begins as a list or a map and is not one: [x, y. Close its brackets and quotes, or "
+        "write its entries with commas alone.",
+        'Line 3: the field `depends_on` begins as a list or a map and is not one: "x", y. Close its brackets and '
+        "quotes, or write its entries with commas alone.",
+    ]
+
+
+@given(
+    st.sampled_from(["tags", "depends_on", "maintenance", "siblings", "certificate_warn_days", "greeting"]),
+    st.lists(st.text(st.sampled_from("ab ,;|[]\"'\n1-"), max_size=6), max_size=3)
+    | st.text("ab,;|[\"'\n-1", max_size=8),
+)
+def test_lists_and_texts_survive_csv(name: str, value: list[str] | str) -> None:
+    """Whatever is in the table, also texts that look like lists."""
+    if value and (isinstance(value, list) or value.strip()):
+        assert after_round_trip("csv", {"target_id": "x", name: value})[name] == value
+
+
 def test_csv_for_spreadsheets(tmp_path: Path) -> None:
     """The first line may name the delimiter."""
     assert read(tmp_path, "a.csv", "sep=;\r\ntarget_id;host\r\na;x\r\n") == [{"target_id": "a", "host": "x"}]

@@ -1,5 +1,8 @@
 """Targets as CSV (RFC 4180): a column for each field; lists and maps are JSON in a cell.
 
+People write them as YAML, too, and lists whose entries have no separators with those: `berlin, dovecot`, or, as a comma
+in a cell needs quotes around it, `berlin; dovecot` or `berlin | dovecot`.
+
 A spreadsheet runs a cell that begins like a formula (https://owasp.org/www-community/attacks/CSV_Injection). So such a
 string gets an apostrophe in front, which reading removes again. So does a string that reading would take for JSON or
 for a guarded one, and so does a field's name. Some spreadsheets split cells at `;`, so that a formula may also begin
@@ -19,7 +22,16 @@ from typing import Any
 
 from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.text import clean, counted
-from popwatch_cli.files.entries import FileEntry, FileError, check_room, first_repeated, load_json
+from popwatch_cli.files.entries import (
+    LISTS,
+    MOST_MISTAKES_READ,
+    FileEntry,
+    FileError,
+    check_room,
+    first_repeated,
+    load_json,
+    split_list,
+)
 from popwatch_cli.suggestions import field_hint
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -33,8 +45,11 @@ MOST_LINES_LISTED = 10
 LARGEST_CELL = 1_000_000
 """Characters; Python's own limit is less than certificates may have."""
 
-STRUCTURED = ("list", "list of windows", "map")
-"""Kinds of fields whose text is never one that begins with a bracket."""
+STRUCTURED = ("list", "list of windows", "map", "string or list")
+"""Kinds of fields of which a text that begins with a bracket is a list or a map if it can be read as one."""
+
+SEPARATORS = ",;|\n"
+"""What separates the entries of a list that is written as a text in a cell."""
 
 _DELIMITER = re.compile(r"sep=([,;])\r?\n")
 """A first line that gives the delimiter to spreadsheets."""
@@ -68,8 +83,10 @@ def read_csv(text: str) -> tuple[list[FileEntry], list[str]]:
     lines_by_size: dict[int, list[int]] = {}
     for line, row in rows:
         if len(row) == len(names):
-            entries.append(_entry(line, names, row))
+            entries.append(_entry(line, names, row, mistakes))
             check_room(entries)
+            if len(mistakes) >= MOST_MISTAKES_READ:
+                break
         else:
             lines_by_size.setdefault(len(row), []).append(line)
     mistakes += [_wrong_size(lines, size, len(names)) for size, lines in lines_by_size.items()]
@@ -147,15 +164,23 @@ def _rows(text: str, mistakes: list[str]) -> Iterator[tuple[int, list[str]]]:
         mistakes.append(f"Line {line} is not CSV: {wrong}. There may be more mistakes after it.")
 
 
-def _entry(line: int, names: list[str], row: list[str]) -> FileEntry:
-    return FileEntry(line, {name: _read(name, cell) for name, cell in zip(names, row, strict=True) if cell.strip()})
+def _entry(line: int, names: list[str], row: list[str], mistakes: list[str]) -> FileEntry:
+    fields: dict[str, object] = {}
+    for name, cell in zip(names, row, strict=True):
+        if cell.strip():
+            try:
+                fields[name] = _read(name, cell)
+            except ValueError as error:
+                mistakes.append(f"Line {line}: {error}")
+    return FileEntry(line, fields)
 
 
 def _read(name: str, cell: str) -> object:
-    """The value of a field's cell."""
+    """The value of a field's cell. Raises ValueError for a list that begins and is none."""
     value = _value(cell)
     field = FIELDS_BY_NAME.get(name)
-    if value != cell.strip():
+    is_lines_of_list = name in LISTS and value == cell
+    if value != cell.strip() and not is_lines_of_list:
         return value
     if field is None:
         return _typed(cell.strip())
@@ -164,7 +189,21 @@ def _read(name: str, cell: str) -> object:
 
         with suppress(FileError, RecursionError):
             return read_value(cell.strip())
-    return value
+    return _listed(name, value) if name in LISTS and isinstance(value, str) else value
+
+
+def _listed(name: str, text: str) -> object:
+    """A list that is written with separators, or one entry alone."""
+    if not text.startswith(_JSON):
+        parts = split_list(name, text, SEPARATORS)
+        return parts if len(parts) > 1 else text
+    if text.startswith('"'):
+        with suppress(ValueError, RecursionError):
+            return load_json(f"[{text}]")
+    raise ValueError(
+        f"the field `{name}` begins as a list or a map and is not one: {clean(text, 60)}. Close its brackets and "
+        "quotes, or write its entries with commas alone."
+    )
 
 
 def _typed(text: str) -> object:
@@ -198,8 +237,14 @@ def _value(cell: str) -> object:
 def _cell_of(name: str, value: object) -> str:
     """The cell of a field; a string that reading would take for something else is written as JSON."""
     cell = _to_cell(value)
-    is_other = isinstance(value, str) and value and (not value.strip() or _read(name, cell) != value)
-    return _json(value) if is_other else cell
+    return _json(value) if isinstance(value, str) and value and not _is_read_as(value, name, cell) else cell
+
+
+def _is_read_as(value: str, name: str, cell: str) -> bool:
+    try:
+        return bool(value.strip()) and _read(name, cell) == value
+    except ValueError:
+        return False
 
 
 def _to_cell(value: object) -> str:

@@ -21,6 +21,11 @@ MOST_MISTAKES_READ = 1000
 MOST_TARGETS = 50_000
 """Targets of a file: each takes up to some 3 kilobytes and 0.15 milliseconds, however short its line is."""
 
+LISTS = ("tags", "depends_on", "certificate_warn_days", "maintenance", "siblings")
+"""Lists whose entries, as people write them on a command line or in a cell, have no separators."""
+
+LISTS_OF_NUMBERS = ("certificate_warn_days", "siblings")
+
 _PLACE = re.compile(r"(?:(?P<file>.+?):? )??[Ll]ines? (?P<line>\d{1,9})\b")
 """Where a sentence is about: `Line 3`, `Lines 3, 6`, `a.csv line 3` or `a.csv: Line 3`."""
 
@@ -73,6 +78,12 @@ def to_number(text: str) -> int | float | str:
     number = float(text)
     fits = number == 0 or SMALLEST <= abs(number) <= GREATEST
     return number if fits else text
+
+
+def split_list(name: str, text: str, separators: str) -> list[int | float | str]:
+    """The entries of one of `LISTS` that is written on a line, without blanks at their ends."""
+    parts = [part.strip() for part in re.split(f"[{separators}]", text) if part.strip()]
+    return [to_number(part) if name in LISTS_OF_NUMBERS and part.isdecimal() else part for part in parts]
 
 
 def load_json(text: str) -> Any:
