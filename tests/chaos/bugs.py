@@ -25,7 +25,8 @@ from popwatch.model.samples import Sample
 from popwatch.model.serialization import serialize
 from popwatch.model.totals import Totals
 from popwatch.sweep.batch_tester import Results
-from popwatch.sweep.committer import Committer, LastGood, PendingAlert
+from popwatch.sweep.committer import Committer, LastGood
+from popwatch.sweep.outbox import OutboxDelivery, PendingAlert
 from popwatch.sweep.sweep import Dependencies, InvocationStats, Sweep
 from tests.chaos.world import Code
 
@@ -167,7 +168,7 @@ class RefusalTakenForAnswer(AlertTopics):
             return "sent"
 
 
-class OneTopicIsEnough(Committer):
+class OneTopicIsEnough(OutboxDelivery):
     """An alert leaves the outbox once one topic has accepted it."""
 
     def _record_alert(self, alert: PendingAlert, message_ids: Mapping[Topic, str], *, summary: bool) -> bool:
@@ -190,7 +191,7 @@ class PublishesFirst(Committer):
         decided = decide(test.record)
         if decided and decided[2]:
             for topic in Topic:
-                self._publish(topic, decided[2])
+                self._delivery._publish(topic, decided[2])
 
         def without_message(record: Record) -> tuple[Record, Judgement, AlertMessage | None] | None:
             found = decide(record)
@@ -199,7 +200,7 @@ class PublishesFirst(Committer):
         return super()._commit(test, tick, without_message, began)
 
 
-class RecordedBeforeSent(Committer):
+class RecordedBeforeSent(OutboxDelivery):
     """That an alert was sent is recorded before SNS has accepted it."""
 
     def _send_or_buffer(self, alert: PendingAlert) -> bool | None:
@@ -208,28 +209,28 @@ class RecordedBeforeSent(Committer):
         return super()._send_or_buffer(alert)
 
 
-class NothingDelivered(Committer):
+class NothingDelivered(OutboxDelivery):
     """The outbox of a dead invocation is never delivered."""
 
     def deliver_left_behind(self, record: Record) -> Record:
         return record
 
 
-class DeliveredTooSoon(Committer):
+class DeliveredTooSoon(OutboxDelivery):
     """An outbox counts as left behind at once."""
 
     def _is_dead(self, entry: OutboxEntry) -> bool:
         return super()._is_dead(replace(entry, committed_at=entry.committed_at - timedelta(minutes=2)))
 
 
-class NothingClaimed(Committer):
+class NothingClaimed(OutboxDelivery):
     """Sweeps that run at once all send what was left behind."""
 
     def _claim(self, record: Record, left: Sequence[OutboxEntry]) -> tuple[Record, bool]:  # noqa: ARG002 - that is the bug
         return record, True
 
 
-class SummaryTakenForSent(Committer):
+class SummaryTakenForSent(OutboxDelivery):
     """An alert that is buffered for a summary counts as sent."""
 
     def _send_or_buffer(self, alert: PendingAlert) -> bool:
@@ -323,7 +324,20 @@ def _committing(kind: type[Committer]) -> Code:
             self, dependencies: Dependencies, settings: Settings, *, writer: str, clock: Any, **rest: Any
         ) -> None:
             super().__init__(dependencies, settings, writer=writer, clock=clock, **rest)
-            self._committer = kind(
+            self._committer = kind(dependencies.store, self._delivery, stack=settings.stack, clock=clock)
+
+    return Code(sweep=WithCommitter)
+
+
+def _delivering(kind: type[OutboxDelivery]) -> Code:
+    """The code with another delivery of the outboxes."""
+
+    class WithDelivery(Sweep):
+        def __init__(
+            self, dependencies: Dependencies, settings: Settings, *, writer: str, clock: Any, **rest: Any
+        ) -> None:
+            super().__init__(dependencies, settings, writer=writer, clock=clock, **rest)
+            self._delivery = kind(
                 dependencies.store,
                 dependencies.alert_topics,
                 storm_threshold=settings.storm_threshold,
@@ -332,8 +346,9 @@ def _committing(kind: type[Committer]) -> Code:
                 function_timeout=timedelta(seconds=settings.function_timeout_seconds),
                 clock=clock,
             )
+            self._committer = Committer(dependencies.store, self._delivery, stack=settings.stack, clock=clock)
 
-    return Code(sweep=WithCommitter)
+    return Code(sweep=WithDelivery)
 
 
 OVERLAPPING = {
@@ -356,7 +371,7 @@ BUGS = {
     "delivery not looked up": Bug(Code(store=DeliveryNotLookedUp), ("sent twice",)),
     "one topic taken for both": Bug(Code(store=OneTopicTakenForBoth), ("alert lost",), REFUSING),
     "other topic forgotten": Bug(Code(store=OtherTopicForgotten), ("sent twice",), REFUSING),
-    "one topic is enough": Bug(_committing(OneTopicIsEnough), ("alert lost",), REFUSING),
+    "one topic is enough": Bug(_delivering(OneTopicIsEnough), ("alert lost",), REFUSING),
     "transition dropped": Bug(Code(store=TransitionDropped), ("transition lost",)),
     "transition keyed by the clock": Bug(Code(store=TransitionKeyedByClock), ("transition invented",)),
     "failures not sampled": Bug(Code(store=FailuresNotSampled), ("sample lost",)),
@@ -365,11 +380,11 @@ BUGS = {
     "refusal taken for an answer": Bug(Code(alert_topics=RefusalTakenForAnswer), ("recorded unsent", "alert lost")),
     "retests dropped": Bug(Code(batch_queue=RetestsDropped), ("not tested in time",)),
     "published before the commit": Bug(_committing(PublishesFirst), ("wrong alert", "alert invented")),
-    "recorded before SNS answered": Bug(_committing(RecordedBeforeSent), ("recorded unsent",)),
-    "nothing delivered": Bug(_committing(NothingDelivered), ("alert lost", "transition lost")),
-    "delivered too soon": Bug(_committing(DeliveredTooSoon), ("sent twice",), OVERLAPPING),
-    "nothing claimed": Bug(_committing(NothingClaimed), ("sent twice",), OVERLAPPING),
-    "summary taken for sent": Bug(_committing(SummaryTakenForSent), ("alert lost", "recorded unsent")),
+    "recorded before SNS answered": Bug(_delivering(RecordedBeforeSent), ("recorded unsent",)),
+    "nothing delivered": Bug(_delivering(NothingDelivered), ("alert lost", "transition lost")),
+    "delivered too soon": Bug(_delivering(DeliveredTooSoon), ("sent twice",), OVERLAPPING),
+    "nothing claimed": Bug(_delivering(NothingClaimed), ("sent twice",), OVERLAPPING),
+    "summary taken for sent": Bug(_delivering(SummaryTakenForSent), ("alert lost", "recorded unsent")),
     "miscounted": Bug(_committing(Miscounted), ("wrong state",)),
     "recovery not sent": Bug(_committing(RecoveryNotSent), ("wrong alert",)),
     "parent ignored": Bug(_committing(ParentIgnored), ("wrong state",)),

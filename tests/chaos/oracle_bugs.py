@@ -22,6 +22,7 @@ from popwatch.model.windows import WeeklyWindow
 from popwatch.sweep import batch_tester, committer, logins
 from popwatch.sweep.committer import Committer
 from popwatch.sweep.logins import Logins
+from popwatch.sweep.outbox import OutboxDelivery
 
 JUDGE = judging.judge
 ENDED, DUE = judging._ended_outage, judging._report_what_was_due
@@ -274,10 +275,10 @@ OF_POSTURES: Mapping[str, Sequence[Patch]] = {
 """These take an installation of days."""
 
 ELSEWHERE: Mapping[str, Sequence[Patch]] = {
-    "later alerts overtake": [(Committer, "_follow_another", lambda *_: False)],
-    "given back, and taken over by no one": [(Committer, "take_over_from", lambda *_: None)],
-    "what comes behind is left": [(Committer, "_is_first_of", lambda *_: False)],
-    "left behind for ever": [(Committer, "deliver_left_behind", lambda _, record, *__: record)],
+    "later alerts overtake": [(OutboxDelivery, "_follow_another", lambda *_: False)],
+    "given back, and taken over by no one": [(OutboxDelivery, "take_over_from", lambda *_: None)],
+    "what comes behind is left": [(OutboxDelivery, "_is_first_of", lambda *_: False)],
+    "left behind for ever": [(OutboxDelivery, "deliver_left_behind", lambda _, record, *__: record)],
     "silenced since, alerted": [(Committer, "_present_policy", lambda _, target: target.policy)],
     "parent not read again": [(Committer, "_failing_now", lambda *_: "")],
     **IN_PLANNING,

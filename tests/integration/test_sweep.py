@@ -20,6 +20,7 @@ from popwatch.model.outcomes import ErrorCode
 from popwatch.model.samples import Sample
 from popwatch.model.targets import parse_target
 from popwatch.sweep.committer import Committer
+from popwatch.sweep.outbox import OutboxDelivery
 from tests.integration.world import MINUTE, NOON, World, batch_of_queue, new_world
 from tests.item_sizes import LARGEST_ITEM, size_of_item
 
@@ -173,7 +174,7 @@ def test_outcome_that_collides_is_judged_anew(world: World) -> None:
     target = parse_target({"target_id": "a", "host": "pop.example.net", "delay_warn": 60})
     tick, outcome = NOON + MINUTE * 2, world.outcome(target)
     test = PlannedTest(target, planned)
-    committer = Committer(
+    delivery = OutboxDelivery(
         world.store,
         AlertTopics(world.sns, world.topic, world.sms_topic),
         storm_threshold=10,
@@ -182,6 +183,7 @@ def test_outcome_that_collides_is_judged_anew(world: World) -> None:
         function_timeout=2 * MINUTE,
         clock=lambda: world.now,
     )
+    committer = Committer(world.store, delivery, stack="popwatch", clock=lambda: world.now)
     stale = judge(planned.health, outcome, target.policy, tick)
     assert stale.health.failures == 1
     committed = committer.commit(test, outcome, stale, tick, lambda _: None)

@@ -45,6 +45,7 @@ from popwatch.prober.loop import Prober
 from popwatch.sweep.committer import LATE_BY_MISSED_TICKS, CommitError, Committer
 from popwatch.sweep.login_turns import LoginTurns
 from popwatch.sweep.logins import Logins
+from popwatch.sweep.outbox import OutboxDelivery
 
 COMMIT_THREADS = 8
 """Commits under way at once: each waits some milliseconds for AWS, and the prober's loop must not."""
@@ -108,6 +109,7 @@ class BatchTester:
         prober: Prober,
         logins: Logins | None,
         committer: Committer,
+        delivery: OutboxDelivery,
         batch_queue: BatchQueue,
         end_by: float,
         clock: Callable[[], datetime],
@@ -119,7 +121,8 @@ class BatchTester:
         self._began = clock()
         # When the next tick plans anew, by the clock, if it comes as late in its minute as this one.
         self._until = batch.next_tick + timedelta(seconds=batch.late_seconds)
-        self._store, self._prober, self._committer, self._batch_queue = store, prober, committer, batch_queue
+        self._store, self._prober, self._batch_queue = store, prober, batch_queue
+        self._committer, self._delivery = committer, delivery
         self._logins = logins
         self._untested = {test.target.target_id: test for test in batch.tests}
         self._without_credential: Mapping[str, CredentialProblem] = {}
@@ -153,14 +156,14 @@ class BatchTester:
                 self._decide_deferred(pool)
                 self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
                 self._send_retests(self._clock() + SEND_AHEAD)
-                self._committer.flush()
+                self._delivery.flush()
             self._decide_deferred(pool, final=True)
             if turns:
                 self._release_logins(turns, pool)
         # The pool has waited for all commits. The summary is sent before anything that may raise, so that an alert does
         # not wait for a later sweep; samples come last, when it is known which tests were requeued.
         self._collect(list(self._commits))
-        self._committer.flush(final=True)
+        self._delivery.flush(final=True)
         self._send_retests()
         self._requeue([*self._untested.values(), *self._uncommitted])
         self._put_samples()
@@ -418,7 +421,7 @@ class BatchTester:
             self._batch,
             tests=tuple(unfinished),
             attempt=self._batch.attempt + 1,
-            given_up_by=(*self._batch.given_up_by, self._committer.writer),
+            given_up_by=(*self._batch.given_up_by, self._delivery.writer),
         )
         self._batch_queue.send(batch)
         self._results.requeued = len(unfinished)

@@ -32,6 +32,7 @@ from popwatch.reports.totals import add_up, merge_by_target
 from popwatch.sweep.batch_tester import BatchTester, Results, commit_threads, seconds_until
 from popwatch.sweep.committer import CommitError, Committer
 from popwatch.sweep.logins import Logins
+from popwatch.sweep.outbox import OutboxDelivery
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -130,7 +131,7 @@ class Sweep:
         self._dependencies, self._store, self._settings = dependencies, dependencies.store, settings
         self._end_by, self._clock, self._stopped_after = end_by, clock, stopped_after
         self._due_postures: list[PlannedTest] = []
-        self._committer = Committer(
+        self._delivery = OutboxDelivery(
             dependencies.store,
             dependencies.alert_topics,
             storm_threshold=settings.storm_threshold,
@@ -139,6 +140,7 @@ class Sweep:
             function_timeout=timedelta(seconds=settings.function_timeout_seconds),
             clock=clock,
         )
+        self._committer = Committer(dependencies.store, self._delivery, stack=settings.stack, clock=clock)
 
     def run_tick(self, tick: datetime) -> InvocationStats:
         """Do all that is due at `tick`; nothing, if it or a later tick has been completed.
@@ -184,7 +186,7 @@ class Sweep:
         Too late is counted from when the message could first be received, not from its tick: Scheduler may fire at
         the end of the tick's minute.
         """
-        self._committer.take_over_from(batch.given_up_by)
+        self._delivery.take_over_from(batch.given_up_by)
         now = self._clock()
         since = receivable_at(batch.tick, sent_at, batch.delay_seconds)
         fresh = [test for test in batch.tests if not is_stale(test.record.health, test.target.policy, since, now)]
@@ -259,8 +261,8 @@ class Sweep:
 
     def _deliver_left_behind(self, records: Mapping[str, Record]) -> dict[str, Record]:
         """Deliver what dead invocations left in the outboxes; the records as they are after it."""
-        after = {name: self._committer.deliver_left_behind(record) for name, record in records.items()}
-        self._committer.flush(final=True)
+        after = {name: self._delivery.deliver_left_behind(record) for name, record in records.items()}
+        self._delivery.flush(final=True)
         return after
 
     def _forget_removed(self, targets: Mapping[str, Target], records: Mapping[str, Record], tick: datetime) -> None:
@@ -299,6 +301,7 @@ class Sweep:
             prober=self._dependencies.prober,
             logins=self._dependencies.logins,
             committer=self._committer,
+            delivery=self._delivery,
             batch_queue=self._dependencies.batch_queue,
             end_by=self._end_by,
             clock=self._clock,
@@ -311,14 +314,14 @@ class Sweep:
         return results
 
     def _stats(self, batch: Batch, results: Results, messages: int, states: Mapping[State, int]) -> InvocationStats:
-        stats = self._committer.stats
+        stats = self._delivery.stats
         return InvocationStats(
             tick=batch.tick,
             late_seconds=batch.late_seconds,
             tests=0 if results.are_repeated else len(results.samples),
             repeated=len(results.samples) if results.are_repeated else 0,
             failures=results.failures,
-            transitions=stats.transitions,
+            transitions=self._committer.transitions,
             alerts=stats.alerts,
             states=states,
             messages=messages,
