@@ -19,7 +19,7 @@ TOKEN_FAULT = b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n"
 """XOAUTH2's challenge to a client with a wrong token: `{"status":"401"}`."""
 
 
-class LoginWire(Protocol):
+class LoginConnection(Protocol):
     """A connection, as logins use it."""
 
     async def send(self, data: bytes, *, greets: bool = False) -> None:
@@ -32,12 +32,12 @@ class LoginWire(Protocol):
         """Continue in TLS."""
 
 
-Answer = Callable[[LoginWire, bytes], Awaitable[bytes]]
+Answer = Callable[[LoginConnection, bytes], Awaitable[bytes]]
 """What is sent after the last line of a login, given that line; nothing: the connection is closed."""
 
 
 async def serve(
-    wire: LoginWire,
+    client: LoginConnection,
     *,
     answer: Answer | None = None,
     capabilities: tuple[bytes, ...] = CAPABILITIES,
@@ -48,34 +48,34 @@ async def serve(
 
     Without `capabilities` CAPA is not known.
     """
-    await wire.send(greeting, greets=True)
-    while line := await wire.line():
+    await client.send(greeting, greets=True)
+    while line := await client.line():
         command, _, argument = line.strip().partition(b" ")
         match command.upper():
             case b"QUIT":
-                await wire.send(b"+OK bye\r\n")
+                await client.send(b"+OK bye\r\n")
                 return
             case b"STLS":
-                await wire.send(b"+OK begin TLS\r\n")
-                await wire.start_tls()
+                await client.send(b"+OK begin TLS\r\n")
+                await client.start_tls()
             case b"CAPA":
                 lines = b"".join(name + b"\r\n" for name in (*capabilities, b"."))
-                await wire.send(OK + lines if capabilities else UNKNOWN)
+                await client.send(OK + lines if capabilities else UNKNOWN)
             case b"USER":
-                await wire.send(OK)
+                await client.send(OK)
             case b"PASS" | b"APOP" | b"AUTH":
-                last, right = await _login(wire, command.upper(), argument, line)
-                said = await answer(wire, last) if answer else OK if right else WRONG
+                last, right = await _login(client, command.upper(), argument, line)
+                said = await answer(client, last) if answer else OK if right else WRONG
                 if not said:
                     return
-                await wire.send(said)
+                await client.send(said)
             case b"STAT":
-                await wire.send(mailbox)
+                await client.send(mailbox)
             case _:
-                await wire.send(UNKNOWN)
+                await client.send(UNKNOWN)
 
 
-async def _login(wire: LoginWire, command: bytes, argument: bytes, line: bytes) -> tuple[bytes, bool]:
+async def _login(client: LoginConnection, command: bytes, argument: bytes, line: bytes) -> tuple[bytes, bool]:
     """The last line of the login, and whether its secret is the right one."""
     if command == b"PASS":
         return line, argument == PASSWORD
@@ -84,8 +84,8 @@ async def _login(wire: LoginWire, command: bytes, argument: bytes, line: bytes) 
         return line, argument.endswith(b" " + digest)
     mechanism, _, response = argument.partition(b" ")
     if not response:
-        await wire.send(b"+ \r\n")
-        line = response = await wire.line()
+        await client.send(b"+ \r\n")
+        line = response = await client.line()
     try:
         sent = b64decode(response)
     except binascii.Error:
@@ -94,15 +94,15 @@ async def _login(wire: LoginWire, command: bytes, argument: bytes, line: bytes) 
         return line, sent.rpartition(b"\0")[2] == PASSWORD
     right = sent.endswith(b"\1auth=Bearer " + PASSWORD + b"\1\1")
     if not right:
-        await wire.send(TOKEN_FAULT)
-        await wire.line()
+        await client.send(TOKEN_FAULT)
+        await client.line()
     return line, right
 
 
 def saying(text: bytes) -> Answer:
     """An answer that is the same whatever the client sent."""
 
-    async def say(_: LoginWire, _line: bytes) -> bytes:
+    async def say(_: LoginConnection, _line: bytes) -> bytes:
         return text
 
     return say
@@ -111,20 +111,20 @@ def saying(text: bytes) -> Answer:
 def after(seconds: float, text: bytes) -> Answer:
     """An answer that takes some time."""
 
-    async def say(_: LoginWire, _line: bytes) -> bytes:
+    async def say(_: LoginConnection, _line: bytes) -> bytes:
         await asyncio.sleep(seconds)
         return text
 
     return say
 
 
-async def repeating(_: LoginWire, line: bytes) -> bytes:
+async def repeating(_: LoginConnection, line: bytes) -> bytes:
     """An answer with what the client sent, as careless servers have in their -ERR."""
     return b"-ERR bad command: " + line.strip()[:400] + b"\r\n"
 
 
-async def never(wire: LoginWire, _: bytes) -> bytes:
+async def never(client: LoginConnection, _: bytes) -> bytes:
     """No answer: the client hangs up."""
-    while await wire.line():
+    while await client.line():
         pass
     return b""

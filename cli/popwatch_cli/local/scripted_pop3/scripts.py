@@ -19,7 +19,7 @@ class ScriptError(ValueError):
     """The script does not exist; the text lists the scripts."""
 
 
-class Wire(Protocol):
+class ClientConnection(Protocol):
     """A connection, as scripts use it."""
 
     async def send(self, data: bytes, *, greets: bool = False) -> None:
@@ -41,158 +41,158 @@ class Wire(Protocol):
         """Send FIN without the close_notify of TLS."""
 
 
-Script = Callable[[Wire, str], Awaitable[None]]
+Script = Callable[[ClientConnection, str], Awaitable[None]]
 
 
-async def answer(wire: Wire, quit_reply: bytes = BYE) -> None:
+async def answer(client: ClientConnection, quit_reply: bytes = BYE) -> None:
     """Answer commands until QUIT, with STLS supported."""
-    while line := await wire.line():
+    while line := await client.line():
         match line.strip().upper():
             case b"QUIT":
-                await wire.send(quit_reply)
+                await client.send(quit_reply)
                 return
             case b"STLS":
-                await wire.send(b"+OK begin TLS\r\n")
-                await wire.start_tls()
+                await client.send(b"+OK begin TLS\r\n")
+                await client.start_tls()
             case _:
-                await wire.send(b"-ERR unknown command\r\n")
+                await client.send(b"-ERR unknown command\r\n")
 
 
-async def healthy(wire: Wire, text: str) -> None:
+async def healthy(client: ClientConnection, text: str) -> None:
     """Greet, with the argument as text, and answer QUIT."""
-    await wire.send(f"+OK {text}\r\n".encode() if text else GREETING, greets=True)
-    await answer(wire)
+    await client.send(f"+OK {text}\r\n".encode() if text else GREETING, greets=True)
+    await answer(client)
 
 
-async def delay(wire: Wire, seconds: str) -> None:
+async def delay(client: ClientConnection, seconds: str) -> None:
     """Greet after so many seconds."""
     await asyncio.sleep(float(seconds or 1))
-    await wire.send(GREETING, greets=True)
-    await answer(wire)
+    await client.send(GREETING, greets=True)
+    await answer(client)
 
 
-async def silent(wire: Wire, _: str) -> None:
+async def silent(client: ClientConnection, _: str) -> None:
     """Accept the connection and send nothing."""
-    while await wire.line():
+    while await client.line():
         pass
 
 
-async def drip(wire: Wire, seconds: str) -> None:
+async def drip(client: ClientConnection, seconds: str) -> None:
     """Send the greeting byte by byte."""
     for byte in GREETING[:-1]:
-        await wire.send(bytes([byte]))
+        await client.send(bytes([byte]))
         await asyncio.sleep(float(seconds or 0.01))
-    await wire.send(GREETING[-1:], greets=True)
-    await answer(wire)
+    await client.send(GREETING[-1:], greets=True)
+    await answer(client)
 
 
-async def reset(wire: Wire, text: str) -> None:
+async def reset(client: ClientConnection, text: str) -> None:
     """Send the argument, then break the connection."""
     if text:
         await asyncio.sleep(0.05)
-        await wire.send(text.encode())
+        await client.send(text.encode())
         await asyncio.sleep(0.05)
-    wire.reset()
+    client.reset()
 
 
-async def cut(wire: Wire, text: str) -> None:
+async def cut(client: ClientConnection, text: str) -> None:
     """Send the argument, then end the stream without close_notify."""
     if text:
-        await wire.send(text.encode())
+        await client.send(text.encode())
         await asyncio.sleep(0.05)
-    wire.cut()
+    client.cut()
 
 
-async def close(wire: Wire, text: str) -> None:
+async def close(client: ClientConnection, text: str) -> None:
     """Send the argument, then close."""
     if text:
-        await wire.send(text.encode())
+        await client.send(text.encode())
 
 
-async def half_close(wire: Wire, text: str) -> None:
+async def half_close(client: ClientConnection, text: str) -> None:
     """Send the argument and FIN, and keep the connection open."""
     if text:
-        await wire.send(text.encode())
-    wire.half_close()
-    await silent(wire, "")
+        await client.send(text.encode())
+    client.half_close()
+    await silent(client, "")
 
 
-async def flood(wire: Wire, _: str) -> None:
+async def flood(client: ClientConnection, _: str) -> None:
     """Send 10 MB without a line end."""
     for _chunk in range(160):
-        await wire.send(b"x" * 65_536)
+        await client.send(b"x" * 65_536)
 
 
-async def two_replies(wire: Wire, _: str) -> None:
+async def two_replies(client: ClientConnection, _: str) -> None:
     """Send greeting and reply to QUIT at once."""
-    await wire.send(GREETING + BYE, greets=True)
-    await answer(wire)
+    await client.send(GREETING + BYE, greets=True)
+    await answer(client)
 
 
-async def greeting_after_quit(wire: Wire, _: str) -> None:
+async def greeting_after_quit(client: ClientConnection, _: str) -> None:
     """Answer QUIT with the greeting."""
-    await wire.send(GREETING, greets=True)
-    await answer(wire, GREETING)
+    await client.send(GREETING, greets=True)
+    await answer(client, GREETING)
 
 
-async def quit_silent(wire: Wire, _: str) -> None:
+async def quit_silent(client: ClientConnection, _: str) -> None:
     """Greet, and do not answer QUIT."""
-    await wire.send(GREETING, greets=True)
-    await silent(wire, "")
+    await client.send(GREETING, greets=True)
+    await silent(client, "")
 
 
-async def quit_close(wire: Wire, _: str) -> None:
+async def quit_close(client: ClientConnection, _: str) -> None:
     """Greet, and close after QUIT."""
-    await wire.send(GREETING, greets=True)
-    await wire.line()
+    await client.send(GREETING, greets=True)
+    await client.line()
 
 
-async def quit_error(wire: Wire, _: str) -> None:
+async def quit_error(client: ClientConnection, _: str) -> None:
     """Answer QUIT with -ERR."""
-    await wire.send(GREETING, greets=True)
-    await answer(wire, b"-ERR some deleted messages not removed\r\n")
+    await client.send(GREETING, greets=True)
+    await answer(client, b"-ERR some deleted messages not removed\r\n")
 
 
-async def quit_silent_in_tls(wire: Wire, _: str) -> None:
+async def quit_silent_in_tls(client: ClientConnection, _: str) -> None:
     """Accept STLS, and do not answer QUIT."""
-    await wire.send(GREETING, greets=True)
-    await wire.line()
-    await wire.send(b"+OK begin TLS\r\n")
-    await wire.start_tls()
-    await silent(wire, "")
+    await client.send(GREETING, greets=True)
+    await client.line()
+    await client.send(b"+OK begin TLS\r\n")
+    await client.start_tls()
+    await silent(client, "")
 
 
-async def stls_refused(wire: Wire, _: str) -> None:
+async def stls_refused(client: ClientConnection, _: str) -> None:
     """Answer STLS with -ERR."""
-    await wire.send(GREETING, greets=True)
-    await wire.line()
-    await wire.send(b"-ERR TLS is not available\r\n")
-    await answer(wire)
+    await client.send(GREETING, greets=True)
+    await client.line()
+    await client.send(b"-ERR TLS is not available\r\n")
+    await answer(client)
 
 
-async def stls_injection(wire: Wire, _: str) -> None:
+async def stls_injection(client: ClientConnection, _: str) -> None:
     """Send plain text after the reply to STLS."""
-    await wire.send(GREETING, greets=True)
-    await wire.line()
-    await wire.send(b"+OK begin TLS\r\n+OK injected\r\n")
-    await silent(wire, "")
+    await client.send(GREETING, greets=True)
+    await client.line()
+    await client.send(b"+OK begin TLS\r\n+OK injected\r\n")
+    await silent(client, "")
 
 
-async def stls_garbage(wire: Wire, _: str) -> None:
+async def stls_garbage(client: ClientConnection, _: str) -> None:
     """Accept STLS, then send plain text instead of TLS."""
-    await wire.send(GREETING, greets=True)
-    await wire.line()
-    await wire.send(b"+OK begin TLS\r\n")
-    await wire.line()
-    await wire.send(b"this is not TLS\r\n")
-    await silent(wire, "")
+    await client.send(GREETING, greets=True)
+    await client.line()
+    await client.send(b"+OK begin TLS\r\n")
+    await client.line()
+    await client.send(b"this is not TLS\r\n")
+    await silent(client, "")
 
 
 IN_CLEAR = "TOP,UIDL,RESP-CODES,PIPELINING,STLS"
 IN_TLS = "TOP,UIDL,RESP-CODES,PIPELINING,USER,SASL PLAIN SCRAM-SHA-256"
 
 
-async def offers(wire: Wire, text: str) -> None:
+async def offers(client: ClientConnection, text: str) -> None:
     """Answer CAPA, USER and STLS as the argument says, such as `clear=TOP,STLS;tls=TOP,USER;user`.
 
     `clear` and `tls`: what CAPA lists before and after TLS. `user`: USER is accepted without TLS. `secure`: the
@@ -203,112 +203,112 @@ async def offers(wire: Wire, text: str) -> None:
     secure = "secure" in given
     refusal = b"-ERR [SYS/TEMP] come back later\r\n" if "trouble" in given else b"-ERR refused\r\n"
     refused = {b"CAPA": "no-capa" in given, b"STLS": "no-stls" in given}
-    await wire.send(GREETING, greets=True)
-    while line := await wire.line():
+    await client.send(GREETING, greets=True)
+    while line := await client.line():
         command = line.upper().split()[0] if line.strip() else b""
         refused[b"USER"] = not secure and "user" not in given
         if command == b"QUIT":
-            await wire.send(BYE)
+            await client.send(BYE)
             return
         if "trouble" in given or refused.get(command, True):
-            await wire.send(refusal)
+            await client.send(refusal)
         elif command == b"CAPA":
             listed = given.get("tls", IN_TLS) if secure else given.get("clear", IN_CLEAR)
             lines = "".join(f"{name}\r\n" for name in listed.split(",") if name)
-            await wire.send(f"+OK\r\n{lines * (1000 if 'endless' in given else 1)}.\r\n".encode())
+            await client.send(f"+OK\r\n{lines * (1000 if 'endless' in given else 1)}.\r\n".encode())
         else:
-            await wire.send(b"+OK\r\n")
+            await client.send(b"+OK\r\n")
             if command == b"STLS" and "garbage" in given:
-                await wire.line()
-                await wire.send(b"this is not TLS\r\n")
+                await client.line()
+                await client.send(b"this is not TLS\r\n")
             elif command == b"STLS":
-                await wire.start_tls()
+                await client.start_tls()
                 secure = True
 
 
-async def tls_alert(wire: Wire, _: str) -> None:
+async def tls_alert(client: ClientConnection, _: str) -> None:
     """Answer the ClientHello with a fatal alert."""
-    await wire.line()
-    await wire.send(bytes.fromhex("15030300020228"))  # fatal, handshake_failure
-    await silent(wire, "")
+    await client.line()
+    await client.send(bytes.fromhex("15030300020228"))  # fatal, handshake_failure
+    await silent(client, "")
 
 
 def greeting_with(greeting: bytes) -> Script:
     """A script that sends a fixed greeting, then answers commands."""
 
-    async def say(wire: Wire, _: str) -> None:
-        await wire.send(greeting, greets=True)
-        await answer(wire)
+    async def say(client: ClientConnection, _: str) -> None:
+        await client.send(greeting, greets=True)
+        await answer(client)
 
     return say
 
 
-async def error(wire: Wire, text: str) -> None:
+async def error(client: ClientConnection, text: str) -> None:
     """Greet with -ERR and the argument."""
-    await wire.send(f"-ERR {text or '[SYS/TEMP] Come back later'}\r\n".encode(), greets=True)
-    await answer(wire)
+    await client.send(f"-ERR {text or '[SYS/TEMP] Come back later'}\r\n".encode(), greets=True)
+    await answer(client)
 
 
-async def say(wire: Wire, text: str) -> None:
+async def say(client: ClientConnection, text: str) -> None:
     """Greet with the argument."""
-    await wire.send(text.encode() + b"\r\n", greets=True)
-    await answer(wire)
+    await client.send(text.encode() + b"\r\n", greets=True)
+    await answer(client)
 
 
-async def login(wire: Wire, capabilities: str) -> None:
+async def login(client: ClientConnection, capabilities: str) -> None:
     """Log in whoever has the password; the argument has further capabilities, with commas between them."""
     added = tuple(capabilities.encode().split(b",")) if capabilities else ()
-    await logins.serve(wire, capabilities=(*logins.CAPABILITIES, *added))
+    await logins.serve(client, capabilities=(*logins.CAPABILITIES, *added))
 
 
-async def login_old(wire: Wire, text: str) -> None:
+async def login_old(client: ClientConnection, text: str) -> None:
     """Know no CAPA, and refuse every login with the argument."""
-    await logins.serve(wire, capabilities=(), answer=logins.saying(f"-ERR {text}".encode().strip() + b"\r\n"))
+    await logins.serve(client, capabilities=(), answer=logins.saying(f"-ERR {text}".encode().strip() + b"\r\n"))
 
 
-async def login_refused(wire: Wire, text: str) -> None:
+async def login_refused(client: ClientConnection, text: str) -> None:
     """Refuse every login with the argument: `[IN-USE] locked`."""
-    await logins.serve(wire, answer=logins.saying(f"-ERR {text}".encode().strip() + b"\r\n"))
+    await logins.serve(client, answer=logins.saying(f"-ERR {text}".encode().strip() + b"\r\n"))
 
 
-async def login_slow(wire: Wire, seconds: str) -> None:
+async def login_slow(client: ClientConnection, seconds: str) -> None:
     """Take so many seconds for a login."""
-    await logins.serve(wire, answer=logins.after(float(seconds or 1), logins.OK))
+    await logins.serve(client, answer=logins.after(float(seconds or 1), logins.OK))
 
 
-async def login_silent(wire: Wire, _: str) -> None:
+async def login_silent(client: ClientConnection, _: str) -> None:
     """Do not answer a login."""
-    await logins.serve(wire, answer=logins.never)
+    await logins.serve(client, answer=logins.never)
 
 
-async def login_close(wire: Wire, _: str) -> None:
+async def login_close(client: ClientConnection, _: str) -> None:
     """Close after the last line of a login."""
-    await logins.serve(wire, answer=logins.saying(b""))
+    await logins.serve(client, answer=logins.saying(b""))
 
 
-async def login_long(wire: Wire, _: str) -> None:
+async def login_long(client: ClientConnection, _: str) -> None:
     """Answer a login with a line that is too long."""
-    await logins.serve(wire, answer=logins.saying(b"+OK " + b"x" * 600 + b"\r\n"))
+    await logins.serve(client, answer=logins.saying(b"+OK " + b"x" * 600 + b"\r\n"))
 
 
-async def login_repeats(wire: Wire, _: str) -> None:
+async def login_repeats(client: ClientConnection, _: str) -> None:
     """Refuse a login with what the client sent."""
-    await logins.serve(wire, answer=logins.repeating)
+    await logins.serve(client, answer=logins.repeating)
 
 
-async def login_hostile(wire: Wire, _: str) -> None:
+async def login_hostile(client: ClientConnection, _: str) -> None:
     """Refuse a login with control characters."""
-    await logins.serve(wire, answer=logins.saying(b"-ERR [IN-USE] \x1b[2J\xe2\x80\xae<script>\r\n"))
+    await logins.serve(client, answer=logins.saying(b"-ERR [IN-USE] \x1b[2J\xe2\x80\xae<script>\r\n"))
 
 
-async def login_endless(wire: Wire, _: str) -> None:
+async def login_endless(client: ClientConnection, _: str) -> None:
     """Answer CAPA with lines without end."""
-    await logins.serve(wire, capabilities=(b"TOP",) * 10_000)
+    await logins.serve(client, capabilities=(b"TOP",) * 10_000)
 
 
-async def login_mailbox(wire: Wire, text: str) -> None:
+async def login_mailbox(client: ClientConnection, text: str) -> None:
     """Log in, and answer STAT with the argument."""
-    await logins.serve(wire, mailbox=text.encode() + b"\r\n")
+    await logins.serve(client, mailbox=text.encode() + b"\r\n")
 
 
 SCRIPTS: dict[str, Script] = {

@@ -166,7 +166,7 @@ class ScriptedServer:
         await _turn()
 
 
-class _Wire:
+class _ClientConnection:
     """A connection as the scripts use it."""
 
     def __init__(
@@ -210,7 +210,7 @@ async def _serve(port: _Port, reader: asyncio.StreamReader, writer: asyncio.Stre
         if port.script != "refused":  # else it was accepted just before its port was closed
             script, argument = find(port.script)
             with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
-                await script(_Wire(port, connection, reader, writer), argument)
+                await script(_ClientConnection(port, connection, reader, writer), argument)
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
