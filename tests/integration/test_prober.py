@@ -301,7 +301,7 @@ def test_a_race_waits_for_a_descriptor() -> None:
         assert [call.args for call in loop.wake_at.call_args_list] == [(now + STAGGER_SECONDS, probed)]
         loop.may_race.return_value = True
         probed.on_timer(now)
-        assert loop.watch.call_count == 2
+        assert loop.register.call_count == 2
         probed.abandon()
 
 
@@ -339,9 +339,9 @@ def test_an_event_of_a_descriptors_former_socket_is_dropped(monkeypatch: pytest.
         Mock(), Mock(), 1, allow_local=True, kernel_stamps=False, make_probe=Mock(), credentials={}, may_log_in=None
     )
     with socket.socket() as one, socket.socket() as other:
-        loop.watch(one, first)
+        loop.register(one, first)
         poller.wait.return_value = [(one.fileno(), READABLE), (other.fileno(), READABLE)]
-        first.ready.side_effect = lambda *_: loop.watch(other, second)
+        first.ready.side_effect = lambda *_: loop.register(other, second)
         loop._turn(time.monotonic())
         assert (first.ready.call_count, second.ready.call_count) == (1, 0)
         first.ready.side_effect = None
@@ -471,10 +471,10 @@ def test_only_what_is_allowed_is_connected_to() -> None:
         loop.allows.side_effect = lambda asked: asked == address
         probed = Probe(target(port, host="pop.test"), loop)
         probed.resolved(LookupResult(Name("pop.test"), ("127.0.0.9", address, "127.0.0.8")))
-        [watched] = [call.args[0] for call in loop.watch.call_args_list]
-        assert watched.fileno() >= 0
+        [registered] = [call.args[0] for call in loop.register.call_args_list]
+        assert registered.fileno() >= 0
         probed.on_timer(time.monotonic() + STAGGER_SECONDS)
-        assert loop.watch.call_count == 1
+        assert loop.register.call_count == 1
         probed.abandon()
 
 

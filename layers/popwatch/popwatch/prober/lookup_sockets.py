@@ -68,7 +68,7 @@ class LookupSockets:
         for descriptor in list(self._streams):
             self._close_stream(descriptor)
         for sock in self._datagrams.values():
-            self._poller.unwatch(sock)
+            self._poller.unregister(sock)
             sock.close()
 
     def _send(self, server: int, question: Question, now: float) -> None:
@@ -90,7 +90,7 @@ class LookupSockets:
                 sock.close()
                 raise
             self._datagrams[server] = sock
-            self._poller.watch(sock)
+            self._poller.register(sock)
             self._poller.connected(sock)
         return sock
 
@@ -117,7 +117,7 @@ class LookupSockets:
         with suppress(OSError):  # the datagram is repeated, and with it this attempt
             sock = self._open(server, socket.SOCK_STREAM)
             self._streams[sock.fileno()] = _Stream(sock, server, question)
-            self._poller.watch(sock)
+            self._poller.register(sock)
             sock.connect_ex(sockaddr(*self._lookups.name_servers.servers[server]))
 
     def _advance_stream(self, stream: _Stream) -> None:
@@ -138,5 +138,5 @@ class LookupSockets:
 
     def _close_stream(self, descriptor: int) -> None:
         stream = self._streams.pop(descriptor)
-        self._poller.unwatch(stream.sock)
+        self._poller.unregister(stream.sock)
         stream.sock.close()

@@ -209,21 +209,21 @@ class _Loop:
         if self._stamping_socket:
             self._stamping_socket.close()
 
-    def watch(self, sock: socket.socket, probe: Probe) -> None:
+    def register(self, sock: socket.socket, probe: Probe) -> None:
         """Call `probe.ready` for every event of a socket."""
         descriptor = sock.fileno()
         self._by_descriptor[descriptor] = probe
         self._just_registered.add(descriptor)
-        self._poller.watch(sock)
+        self._poller.register(sock)
 
     def connected(self, sock: socket.socket) -> None:
         """A socket has connected."""
         self._poller.connected(sock)
 
-    def unwatch(self, sock: socket.socket) -> None:
+    def unregister(self, sock: socket.socket) -> None:
         """A socket is about to be closed."""
         del self._by_descriptor[sock.fileno()]
-        self._poller.unwatch(sock)
+        self._poller.unregister(sock)
 
     def wake_at(self, due: float, probe: Probe) -> None:
         """Call `probe.on_timer` at a time of the monotonic clock."""

@@ -29,13 +29,13 @@ SocketEvent = tuple[int, int]
 class Poller(Protocol):
     """What the loop needs of both kinds."""
 
-    def watch(self, sock: socket.socket) -> None:
+    def register(self, sock: socket.socket) -> None:
         """Report when the socket has connected, and when it has something to read."""
 
     def connected(self, sock: socket.socket) -> None:
         """The socket has connected: report only when it has something to read."""
 
-    def unwatch(self, sock: socket.socket) -> None:
+    def unregister(self, sock: socket.socket) -> None:
         """Remove the socket, which is about to be closed."""
 
     def wait(self, seconds: float) -> list[SocketEvent]:
@@ -51,14 +51,14 @@ class EpollPoller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
 
-    def watch(self, sock: socket.socket) -> None:
+    def register(self, sock: socket.socket) -> None:
         """Register once for all events, edge-triggered."""
         self._epoll.register(sock.fileno(), _EDGES)
 
     def connected(self, sock: socket.socket) -> None:
         """Nothing to do: an edge, such as "writable", is reported once."""
 
-    def unwatch(self, sock: socket.socket) -> None:
+    def unregister(self, sock: socket.socket) -> None:
         """Nothing to do: closing a descriptor removes it from epoll."""
 
     def wait(self, seconds: float) -> list[SocketEvent]:
@@ -76,7 +76,7 @@ class SelectorPoller:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
 
-    def watch(self, sock: socket.socket) -> None:
+    def register(self, sock: socket.socket) -> None:
         """Wait for the connection and for data."""
         self._selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
 
@@ -84,7 +84,7 @@ class SelectorPoller:
         """A connected socket is always writable: wait for data only."""
         self._selector.modify(sock, selectors.EVENT_READ)
 
-    def unwatch(self, sock: socket.socket) -> None:
+    def unregister(self, sock: socket.socket) -> None:
         """Unregister the socket."""
         self._selector.unregister(sock)
 

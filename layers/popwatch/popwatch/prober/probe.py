@@ -96,13 +96,13 @@ def name_of(target: Target) -> Name:
 class Loop(Protocol):
     """What a probe needs of the loop that runs it."""
 
-    def watch(self, sock: socket.socket, probe: "Probe") -> None:
+    def register(self, sock: socket.socket, probe: "Probe") -> None:
         """Call `probe.ready` for every event of the socket."""
 
     def connected(self, sock: socket.socket) -> None:
         """The socket has connected."""
 
-    def unwatch(self, sock: socket.socket) -> None:
+    def unregister(self, sock: socket.socket) -> None:
         """The socket is about to be closed."""
 
     def wake_at(self, due: float, probe: "Probe") -> None:
@@ -360,7 +360,7 @@ class Probe:
             sock.close()
             raise
         self._racing[attempt.descriptor] = attempt
-        self._loop.watch(sock, self)
+        self._loop.register(sock, self)
 
     def _check_connected(self, attempt: _Attempt, bits: int) -> None:
         """Handle an event of a connecting socket: it has connected, or SO_ERROR has the reason why not (connect(2))."""
@@ -407,7 +407,7 @@ class Probe:
         self._close(attempt)
 
     def _close(self, attempt: _Attempt) -> None:
-        self._loop.unwatch(attempt.sock)  # first, while the socket still has its descriptor
+        self._loop.unregister(attempt.sock)  # first, while the socket still has its descriptor
         attempt.sock.close()
 
     def _add_failed(self, address: str, code: int) -> None:
