@@ -366,16 +366,16 @@ class Probe:
         """Handle an event of a connecting socket: it has connected, or SO_ERROR has the reason why not (connect(2))."""
         code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if bits & MAYBE_ENDED else 0
         if code in _RESET:
-            self._win(attempt)
+            self._use_connection(attempt)
             self._end_broken(OSError(code, "the server reset it"))
         elif code:
             self._drop_attempt(attempt)
             self._add_failed(attempt.address, code)
             self._connect_next()
         else:
-            self._win(attempt)
+            self._use_connection(attempt)
 
-    def _win(self, attempt: _Attempt) -> None:
+    def _use_connection(self, attempt: _Attempt) -> None:
         """Use the first connection that is established, and close the others (RFC 8305 section 5)."""
         del self._racing[attempt.descriptor]
         while self._racing:
