@@ -186,7 +186,7 @@ def _credential(value: object) -> str:
 
 
 def _ports(value: object) -> tuple[int, ...]:
-    parse_port = _whole(1, 65_535)
+    parse_port = _integer(1, 65_535)
     entries = [entry for entry in as_list(_split(value)) if str(entry).strip()]
     if len(entries) > _MOST_SIBLINGS:
         raise ValueError(f"it has {len(entries)} ports, {_MOST_SIBLINGS} are allowed")
@@ -212,7 +212,7 @@ def _decimal(lowest: float, highest: float) -> Callable[[object], float]:
     return parse
 
 
-def _whole(lowest: int, highest: int) -> Callable[[object], int]:
+def _integer(lowest: int, highest: int) -> Callable[[object], int]:
     parse_decimal = _decimal(lowest, highest)
 
     def parse(value: object) -> int:
@@ -254,7 +254,7 @@ def _number(value: object) -> float:
 
 
 def _days(value: object) -> tuple[int, ...]:
-    parse_day = _whole(0, 365)
+    parse_day = _integer(0, 365)
     entries = [entry for entry in as_list(_split(value)) if str(entry).strip()]
     return tuple(sorted(set(map(parse_day, entries)), reverse=True))
 
@@ -410,7 +410,7 @@ FIELDS = (
     Field("target_id", "string", "required", "1 to 128 characters", "mail-berlin", "Key of the item: your own name for the server.", _id),
     Field("name", "string", "`target_id`", "up to 100 characters", "Mail, Berlin", "The name shown to people.", _string(100)),
     Field("host", "string", "required", "IPv4, IPv6 or domain name", "pop.example.net", "The server. Internationalized names are accepted (RFC 5891). A final dot means that the name is complete: no search domain is tried.", _host),
-    Field("port", "number", "110; 995 with `tls: implicit`", "1 to 65535", "110", "TCP port.", _whole(1, 65535)),
+    Field("port", "number", "110; 995 with `tls: implicit`", "1 to 65535", "110", "TCP port.", _integer(1, 65535)),
     Field("tls", "enumeration", "none", "none, implicit, starttls", "implicit", "TLS from the first byte (`implicit`, RFC 8314) or after STLS (`starttls`, RFC 2595).", _one_of(TlsMode)),
     Field("verify_tls", "boolean", "true", "true, false", "false", "Check the certificate's chain, dates and name.", _boolean),
     Field("tls_name", "string", "`host`", "domain name or IP address", "pop.example.net", "The name for SNI and for the certificate, where `host` is an address.", _tls_name),
@@ -424,14 +424,14 @@ FIELDS = (
     Field("all_addresses", "boolean", "false", "true, false", "true", "Test every address of the host: if some fail it is degraded, if all fail the test has failed.", _boolean),
     Field("max_test_seconds", "number", "10; 20 with `login`", "1 to 60", "5", "Seconds, or a duration such as `5s`: one deadline for the whole test, DNS and TLS included.", _in_seconds(_decimal(1, 60))),
     Field("max_rtt_ms", "number", "0", "0 to 60000", "3000", "A test whose round trip takes more milliseconds has failed (`timed-out`, `too-slow`); 0: no limit.", _decimal(0, 60_000)),
-    Field("delay_up", "number", "60", _DELAY, "300", "Seconds to the next test while up, or a duration such as `5m` or `2h30m`, here and in the next three.", _in_seconds(_whole(10, 86_400))),
-    Field("delay_warn", "number", "60", _DELAY, "30", "Seconds to the next test while in warn.", _in_seconds(_whole(10, 86_400))),
-    Field("delay_down", "number", "60", _DELAY, "60", "Seconds to the next test while down.", _in_seconds(_whole(10, 86_400))),
-    Field("delay_lost", "number", "300", _DELAY, "900", "Seconds to the next test once the last alert has been sent.", _in_seconds(_whole(10, 86_400))),
-    Field("failures_per_alert", "number", "3", "1 to 1000", "2", "Failures in a row for each alert.", _whole(1, 1000)),
-    Field("max_alerts", "number", "3", "0 to 1000", "5", "Alerts per outage before the state is `lost`; 0: no alerts.", _whole(0, 1000)),
+    Field("delay_up", "number", "60", _DELAY, "300", "Seconds to the next test while up, or a duration such as `5m` or `2h30m`, here and in the next three.", _in_seconds(_integer(10, 86_400))),
+    Field("delay_warn", "number", "60", _DELAY, "30", "Seconds to the next test while in warn.", _in_seconds(_integer(10, 86_400))),
+    Field("delay_down", "number", "60", _DELAY, "60", "Seconds to the next test while down.", _in_seconds(_integer(10, 86_400))),
+    Field("delay_lost", "number", "300", _DELAY, "900", "Seconds to the next test once the last alert has been sent.", _in_seconds(_integer(10, 86_400))),
+    Field("failures_per_alert", "number", "3", "1 to 1000", "2", "Failures in a row for each alert.", _integer(1, 1000)),
+    Field("max_alerts", "number", "3", "0 to 1000", "5", "Alerts per outage before the state is `lost`; 0: no alerts.", _integer(0, 1000)),
     Field("alert_recovery", "boolean", "true", "true, false", "false", "Send `recovered` when an outage for which an alert was sent ends.", _boolean),
-    Field("passes_per_recovery", "number", "1", "1 to 100", "3", "Passed tests in a row that end an outage; it ends with the first of them. A brief failure always ends with the first passed test.", _whole(1, 100)),
+    Field("passes_per_recovery", "number", "1", "1 to 100", "3", "Passed tests in a row that end an outage; it ends with the first of them. A brief failure always ends with the first passed test.", _integer(1, 100)),
     Field("enabled", "boolean", "true", "true, false", "false", "false suspends the target: it is not tested.", _boolean),
     Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`, or names", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and no alerts are sent. A name stands for the windows of that name in `schedules`.", _windows),
     Field("schedules", "map", "none", "names, each with a list of windows", '{patch-night: [{days: tue, from: "22:00", until: "24:00"}]}', "Windows that `maintenance` names; in the item `_defaults` they are there for all targets without `schedules` of their own.", _schedules),
@@ -439,11 +439,11 @@ FIELDS = (
     Field("suspended", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-25T20:00Z", why: new building}', "Not tested in this time; `popwatch suspend --for` writes it. State, not configuration: files leave it alone.", _map),
     Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "No further alerts of the outage that began at this time until it recovers; `popwatch ack` writes it. An intervention, not configuration: files leave it alone.", _map),
     Field("login", "string", "none", "letters, digits, `.`, `_`, `-`", "monitor", "A login of the stack, by its name in `popwatch credentials`: some tests log in, and count the mailbox. Needs `tls`, `verify_tls`, and `tls_min` of 1.2 at least.", _credential),
-    Field("login_every", "number", "300", "60 to 86400", "600", "Seconds, or a duration such as `10m`, from one test that logs in to the next; the tests between them only read the greeting. After a failed login every test logs in, but within the server's LOGIN-DELAY.", _in_seconds(_whole(60, 86_400))),
-    Field("max_messages", "number", "0", "0 to 1000000000", "5000", "A login that counts more messages in the mailbox is a failed test (`protocol`, `mailbox-too-full`); 0: no limit.", _whole(0, 10**9)),
-    Field("max_octets", "number", "0", "0 to 1000000000000000", "1000000000", "A login that counts more octets in the mailbox is a failed test (`protocol`, `mailbox-too-full`); 0: no limit.", _whole(0, 10**15)),
+    Field("login_every", "number", "300", "60 to 86400", "600", "Seconds, or a duration such as `10m`, from one test that logs in to the next; the tests between them only read the greeting. After a failed login every test logs in, but within the server's LOGIN-DELAY.", _in_seconds(_integer(60, 86_400))),
+    Field("max_messages", "number", "0", "0 to 1000000000", "5000", "A login that counts more messages in the mailbox is a failed test (`protocol`, `mailbox-too-full`); 0: no limit.", _integer(0, 10**9)),
+    Field("max_octets", "number", "0", "0 to 1000000000000000", "1000000000", "A login that counts more octets in the mailbox is a failed test (`protocol`, `mailbox-too-full`); 0: no limit.", _integer(0, 10**15)),
     Field("depends_on", "string or list", "none", "up to 10 other targets, by `target_id`", "gateway-berlin", "While that target fails, or all of them if there are several, the alerts of this one are held back, and its failure is shown as caused by them.", _parents),
-    Field("flap_per_hour", "number", "6", "0 to 60", "10", "If a target changes between passed and failed more often in an hour, one alert says so instead of many; 0 turns this off.", _whole(0, 60)),
+    Field("flap_per_hour", "number", "6", "0 to 60", "10", "If a target changes between passed and failed more often in an hour, one alert says so instead of many; 0 turns this off.", _integer(0, 60)),
     Field("slow_rtt_ms", "number", "0", "0 to 60000", "1000", "If round trips take more milliseconds in `failures_per_alert` tests in a row, one alert says that the target is slow, and one that it is no longer; it stays up. 0 turns this off.", _decimal(0, 60_000)),
     Field("certificate_warn_days", "list", "by the share of the lifetime left", "each 0 to 365", "[21, 7, 1]", "Days before a certificate expires at which a warning is sent, one at each; an empty list: no warnings. Else at a quarter of its lifetime (at most 21 days), then at a half and a quarter of that time.", _days),
     Field("posture", "boolean", "true", "true, false", "false", "Once a day popwatch asks what the server offers and permits; an alert is sent if that got worse ([posture.md](posture.md)).", _boolean),
