@@ -16,7 +16,7 @@ from popwatch.model.targets import (
     POLICY_FIELDS,
     Policy,
     Target,
-    carried,
+    message_fields,
     parse_target,
     tls_relaxations,
     with_interventions,
@@ -387,8 +387,8 @@ def test_explanations_are_fit_for_a_terminal() -> None:
 def test_what_travels_is_bounded(size: int) -> None:
     """An item of any size leaves room in a message for the defaults and the record."""
     item = {name: "\x1c" * size for name in FIELDS_BY_NAME if name != "target_id"} | {"target_id": "a", "host": "h"}
-    assert len(json.dumps(carried(item))) < LARGEST_ITEM + 50_000
-    assert carried(item)["host"] == "h"
+    assert len(json.dumps(message_fields(item))) < LARGEST_ITEM + 50_000
+    assert message_fields(item)["host"] == "h"
 
 
 def test_an_empty_field_is_left_out() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_of, chunks
 from popwatch.model.records import MOST_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
-from popwatch.model.targets import Problem, Target, carried, parse_target
+from popwatch.model.targets import Problem, Target, message_fields, parse_target
 from popwatch.model.text import iso
 from popwatch.model.time_limits import MESSAGE_AHEAD, OLDEST_MESSAGE
 
@@ -108,7 +108,7 @@ def to_messages(work: Work) -> Iterator[str]:
         "batches": work.batches,
         "batch": work.number,
         "attempt": work.attempt,
-        "defaults": carried(work.defaults),
+        "defaults": message_fields(work.defaults),
     }
     if work.late_seconds:
         head["late"] = work.late_seconds
@@ -188,7 +188,7 @@ def _time(text: str) -> datetime:
 def _tests_from_json(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iterator[PlannedTest]:
     for test in tests:
         target = parse_target(test["item"], defaults)
-        if "problems" in test:  # a field that is too large to be carried had a problem that parsing cannot find here
+        if "problems" in test:  # a field that is too large for the message had a problem that parsing cannot find here
             target = replace(target, problems=deserialize(tuple[Problem, ...], test["problems"]))
         record = _without_outbox(deserialize(Record, test["record"]))
         if record.target_id != target.target_id:

@@ -330,7 +330,7 @@ def with_interventions(target: Target, item: Mapping[str, object]) -> Policy:
     return replace(target.policy, **{name: getattr(present, name) for name in own})
 
 
-def carried(item: Mapping[str, object]) -> dict[str, object]:
+def message_fields(item: Mapping[str, object]) -> dict[str, object]:
     """The fields of an item, or of the defaults, that travel in a batch message: known, filled, and not too large."""
     filled = {name: value for name, value in item.items() if not is_blank(value)}
     return _known(filled, oversized(filled))
