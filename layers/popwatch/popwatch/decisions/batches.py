@@ -10,7 +10,7 @@ from typing import Any, Self
 from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_of, chunks
 from popwatch.model.records import MOST_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
-from popwatch.model.targets import Problem, Target, message_fields, parse_target
+from popwatch.model.targets import Problem, Target, message_fields, target_parser
 from popwatch.model.text import iso
 from popwatch.model.time_limits import MESSAGE_AHEAD, OLDEST_MESSAGE
 
@@ -186,8 +186,9 @@ def _time(text: str) -> datetime:
 
 
 def _tests_from_json(tests: Iterable[Any], defaults: Mapping[str, Any]) -> Iterator[PlannedTest]:
+    parse = target_parser(defaults)
     for test in tests:
-        target = parse_target(test["item"], defaults)
+        target = parse(test["item"])
         if "problems" in test:  # a field that is too large for the message had a problem that parsing cannot find here
             target = replace(target, problems=deserialize(tuple[Problem, ...], test["problems"]))
         record = _without_outbox(deserialize(Record, test["record"]))

@@ -273,7 +273,8 @@ def parse_targets(
     items: Iterable[Mapping[str, object]], defaults: Mapping[str, object], now: datetime
 ) -> dict[str, Target]:
     """The targets that those items describe, by their ids, as they are at a time (see `target_at`)."""
-    targets = (target_at(parse_target(item, defaults), now) for item in items)
+    parse = target_parser(defaults)
+    targets = (target_at(parse(item), now) for item in items)
     return {target.target_id: target for target in targets}
 
 
@@ -288,32 +289,46 @@ def parse_target(item: Mapping[str, object], defaults: Mapping[str, object] | No
     Never raises: whatever cannot be used becomes one of `Target.problems`, and whatever is not a field of a target is
     listed in `Target.unknown_fields`.
     """
-    defaults = defaults or {}
-    own = {name: value for name, value in item.items() if not is_blank(value)}
-    own_oversized = oversized(own)
-    all_oversized = own_oversized | (oversized(defaults) - own.keys())
-    values: dict[str, object] = {}
-    problems: list[Problem] = []
-    for name, value in {**defaults, **own}.items():
+    return target_parser(defaults or {})(item)
+
+
+def target_parser(defaults: Mapping[str, object]) -> Callable[[Mapping[str, object]], Target]:
+    """What parses many items with the same defaults, which are themselves parsed once: their schedules may be large."""
+    parsed_defaults = _parse_fields(defaults, oversized(defaults), f" of the item `{DEFAULTS_ID}`")
+
+    def parse(item: Mapping[str, object]) -> Target:
+        own = {name: value for name, value in item.items() if not is_blank(value)}
+        own_oversized = oversized(own)
+        parsed = {**parsed_defaults, **_parse_fields(own, own_oversized)}
+        problems = [value for value in parsed.values() if isinstance(value, Problem)]
+        values = {name: value for name, value in parsed.items() if not isinstance(value, Problem)}
+        if "host" not in parsed:
+            problems.append(
+                Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
+            )
+        _check_family(values, problems)
+        if values.get("login"):
+            problems.extend(_login_problems(values))
+        _parse_timed(values, problems)
+        return _build(values, tuple(problems), item, _known(own, own_oversized))
+
+    return parse
+
+
+def _parse_fields(item: Mapping[str, object], oversized: Set[str], origin: str = "") -> dict[str, object]:
+    """What the known fields of an item hold: a Problem where that cannot be used."""
+    found: dict[str, object] = {}
+    for name, value in item.items():
         known = FIELDS_BY_NAME.get(name)
         if known is None or is_blank(value):
             continue
         try:
-            if name in all_oversized:
+            if name in oversized:
                 raise ValueError("it is too large, or nested too deeply")
-            values[name] = known.parse(value)
+            found[name] = known.parse(value)
         except ValueError as error:
-            origin = "" if name in own else f" of the item `{DEFAULTS_ID}`"
-            problems.append(_unusable(name, error, origin))
-    if "host" not in values and not any(problem.field == "host" for problem in problems):
-        problems.append(
-            Problem("host", "The field `host` is missing: write the server's name or address.", missing=True)
-        )
-    _check_family(values, problems)
-    if values.get("login"):
-        problems.extend(_login_problems(values))
-    _parse_timed(values, problems)
-    return _build(values, tuple(problems), item, _known(own, own_oversized))
+            found[name] = _unusable(name, error, origin)
+    return found
 
 
 INTERVENTIONS = ("enabled", "maintenance", "silence", "suspended", "acknowledged")
