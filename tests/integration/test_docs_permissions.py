@@ -188,7 +188,7 @@ def test_the_page_needs_what_the_pages_allow_and_no_more(night: Night) -> None:
         page_of(find(StackChoice("popwatch", local=False)), 0) as address,
     ):
         for path in ("", "api/status", "api/targets/mail-berlin", "api/timelines?id=mail-berlin", "metrics"):
-            with urlopen(address + path, timeout=10) as answer:
+            with urlopen(address + path, timeout=60) as answer:
                 assert answer.status == 200
     assert identity.refused == set()
     assert identity.needless == set()

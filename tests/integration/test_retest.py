@@ -218,7 +218,7 @@ def retest(night: Night, run: Run, monkeypatch: pytest.MonkeyPatch) -> Retest:
     monkeypatch.setattr("time.sleep", receive)
 
     def retest_now(*arguments: str) -> Ended:
-        with time_machine.travel(night.now):
+        with time_machine.travel(night.now, tick=False):
             return run("retest", *arguments)
 
     return retest_now
@@ -252,21 +252,21 @@ def test_failed_target_is_shown_and_then_its_recovery(retest: Retest, night: Nig
 
 def test_suspended_and_unknown_targets(retest: Retest, run: Run, night: Night) -> None:
     """A sentence that says what to do."""
-    with time_machine.travel(night.now):
+    with time_machine.travel(night.now, tick=False):
         run("suspend", "mail-oslo")
     ended = retest("mail-oslo")
     assert (ended.code, ended.err) == (
         3,
         "mail-oslo: suspended, so it is not tested. First `popwatch resume mail-oslo`.\n",
     )
-    with time_machine.travel(night.now):
+    with time_machine.travel(night.now, tick=False):
         run("resume", "mail-oslo")
     assert "There is no target mail-osl. Did you mean mail-oslo?" in retest("mail-osl").err
 
 
 def test_outcome_that_does_not_come(run: Run, night: Night) -> None:
     """The queue is stuck: after the time given it says where to look."""
-    with time_machine.travel(night.now):
+    with time_machine.travel(night.now, tick=False):
         ended = run("retest", "mail-oslo", "--timeout", "2s")
     assert ended.code == 3
     assert "mail-oslo: no outcome within 2 s. See `popwatch status mail-oslo` in a minute" in ended.err
