@@ -14,7 +14,7 @@ from tests.browser.conftest import SERVER_ENDS, Open
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.debian
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.browser.conftest import DESKTOP, PHONE, SERVER_ENDS, Open, Serve, axe
 from tests.integration.fleet import page_of, put_fleet, put_record, put_transition, watch_for
 from tests.integration.world import MINUTE, World, new_world
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.debian
 
 PASSWORD = "correct-horse-battery"
 HOSTILE = "<img src=x onerror=alert(1)>\"'&<script>alert(2)</script>"

@@ -44,7 +44,6 @@ def test_nothing_is_lost_or_invented(seed: str) -> None:
     assert figures.transitions_found == figures.transitions_expected > 100
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.faults if name in RARE else ()) for name in BUGS]
 )

@@ -93,7 +93,6 @@ def test_every_answer_changes_for_the_worse_and_for_the_better() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(400)
 def test_days_of_postures_keep_every_promise() -> None:
     """Five days of a few targets, with faults."""
     (plan,) = campaign.plans_of_days("b", 1)

@@ -1,7 +1,5 @@
 """An outage is alerted within the time that popwatch states."""
 
-import pytest
-
 from tests.bench.bench_time_to_alert import Outage, outages
 
 
@@ -14,7 +12,6 @@ def test_no_outage_is_alerted_later_than_stated() -> None:
     assert late(outages(150)) == []
 
 
-@pytest.mark.timeout(120)
 def test_each_lost_tick_costs_a_minute_at_most() -> None:
     """A tick of ten never comes: what is stated, and a minute for each that was lost before the alert."""
     found = outages(150, lost_ticks=0.1)

@@ -156,14 +156,14 @@ class Deployed:
         children = Path(f"/proc/{self.local.process_id}/task").glob("*/children")
         return [int(child) for found in children for child in found.read_text().split()]
 
-    def wait_for(self, what: str, condition: Any, seconds: float = 60.0) -> None:
+    def wait_for(self, what: str, condition: Any, seconds: float = 300.0) -> None:
         """Wait until the condition is true; fails with `what` after `seconds`."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"waited {seconds:.0f} s in vain for {what}"
             time.sleep(0.1)
 
-    def wait_for_alerts(self, count: int, seconds: float = 60.0) -> list[str]:
+    def wait_for_alerts(self, count: int, seconds: float = 300.0) -> list[str]:
         """The subjects of the next `count` alerts, once they have arrived."""
         subjects: list[str] = []
 
@@ -215,7 +215,9 @@ class Deployed:
     def command(self, *arguments: str, said: str | None = None) -> tuple[int, str]:
         """Run `popwatch --local` with these answers; its exit code and what it printed."""
         program, folder = self.popwatch(*arguments)
-        ended = subprocess.run(program, cwd=folder, input=said, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(
+            program, cwd=folder, input=said, capture_output=True, text=True, timeout=300, check=False
+        )
         return ended.returncode, ended.stdout + ended.stderr
 
     def clear(self) -> None:

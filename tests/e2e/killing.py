@@ -43,4 +43,4 @@ def complete(stack: Deployed, at: datetime) -> None:
         checkpoint = stack.store.read_records()[0]
         return checkpoint.tick is not None and checkpoint.tick >= at
 
-    stack.wait_for(f"the sweep of {iso(at)}", is_complete, seconds=60)
+    stack.wait_for(f"the sweep of {iso(at)}", is_complete)

@@ -34,7 +34,7 @@ MINISTACK_RESET = "/_ministack/reset"
 
 def ask(stack: Deployed, path: str, headers: dict[str, str], method: str = "POST") -> tuple[int, bytes]:
     """What the local AWS answers."""
-    connection = HTTPConnection("127.0.0.1", stack.local.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", stack.local.port, timeout=60)
     connection.request(method, path, b"{}", headers)
     answer = connection.getresponse()
     found = answer.status, answer.read()

@@ -23,7 +23,7 @@ from popwatch_cli.options import STACK_NAME
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.local_stack
 
 MINUTE = timedelta(minutes=1)
 Broken = Callable[[Deployed], AbstractContextManager[object]]

@@ -9,7 +9,7 @@ import pytest
 
 from tests import dynamodb_local
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(580)]
+pytestmark = pytest.mark.debian
 
 INTEGRATION = Path(__file__).parents[1] / "integration"
 

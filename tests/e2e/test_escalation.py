@@ -13,7 +13,7 @@ from popwatch.model.messages import Topic
 from tests.e2e.deployed import Deployed
 from tests.escalations import alerts, documented_policies, forwarder
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.local_stack
 
 
 class Webhook:

@@ -23,7 +23,7 @@ from tests.e2e.deployed import Deployed
 from tests.e2e.killing import complete, kill_during
 from tests.fast_clock import SteppedClock
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.local_stack
 
 SEED = 20261124
 DEAD_SECONDS = 8

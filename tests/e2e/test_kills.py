@@ -16,7 +16,7 @@ from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.e2e.deployed import Deployed
 from tests.e2e.killing import Span, complete, kill_during
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(580)]
+pytestmark = pytest.mark.local_stack
 
 KILLS = 20
 TARGETS = 12

@@ -5,8 +5,6 @@ from hashlib import sha256
 from importlib.metadata import distributions
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import PROJECT
 from tests.supply.parts import parts
 
@@ -21,7 +19,6 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-@pytest.mark.timeout(300)
 def test_the_layer_is_the_same_at_every_build(tmp_path: Path) -> None:
     """Whoever builds from the same commit can check what was deployed."""
     for name in ("one", "two"):

@@ -18,7 +18,7 @@ from popwatch.web.authentication import COOKIE
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.local_stack
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def ask(guarded: Deployed) -> Callable[..., Reply]:
     url_id = urlsplit(guarded.local.outputs["ReportUrl"]).netloc.split(".")[0]
 
     def request(path: str, method: str = "GET", *, body: str | None = None, **headers: str) -> Reply:
-        connection = HTTPConnection("127.0.0.1", guarded.local.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", guarded.local.port, timeout=300)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None:
             named["Content-Type"] = "application/x-www-form-urlencoded"
@@ -65,7 +65,7 @@ def ask(guarded: Deployed) -> Callable[..., Reply]:
 def password(guarded: Deployed) -> str:
     """The generated password, as the command prints it."""
     arguments, folder = guarded.popwatch("page", "--password")
-    shown = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    shown = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=300, check=True)
     assert guarded.local.outputs["ReportUrl"] in shown.stderr
     return shown.stdout.removesuffix("\n")
 

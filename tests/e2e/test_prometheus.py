@@ -18,7 +18,7 @@ from popwatch_cli.local.stack import free_port
 from tests.integration.fleet import page_of, put_fleet
 from tests.integration.world import World, new_world
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.debian
 
 PASSWORD = "correct-horse-battery"
 

@@ -60,7 +60,7 @@ from tests.integration.logins import put_credential, with_logins
 from tests.integration.test_access_tokens import Endpoint, http
 from tests.integration.world import MINUTE, World, new_world
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.debian
 
 WRONG = "canary-wrong-staple"
 CLIENT, TOKEN = "canary~client/+&=1", "eyJ0eXAi.canary-token_1~="

@@ -37,7 +37,7 @@ from tests.e2e.posture_servers import (
     running,
 )
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.debian
 
 PAGE = Path(__file__).parents[2] / "docs" / "posture.md"
 SIBLING_SHOWN = 993

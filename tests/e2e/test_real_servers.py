@@ -15,7 +15,7 @@ from popwatch.prober.loop import Prober, probe
 from tests.e2e.real_servers import SERVER_KINDS, Running, ServerKind, missing, running, version
 from tests.stamping import stamping
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.debian
 
 
 @pytest.fixture(scope="module", params=SERVER_KINDS, ids=[kind.package for kind in SERVER_KINDS])

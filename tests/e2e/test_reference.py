@@ -8,7 +8,7 @@ import pytest
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.e2e.deployed import Deployed
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.local_stack
 
 STATES = ["warn", "warn", "down", "down", "down", "down", "down", "down", "down", "lost"]
 ALERTS = {3: 1, 6: 2, 9: 3}

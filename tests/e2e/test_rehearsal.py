@@ -8,7 +8,7 @@ import pytest
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.e2e.deployed import Deployed
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.local_stack
 
 FIELDS = {"delay_warn": 10, "delay_down": 30, "delay_lost": 60, "failures_per_alert": 2, "max_alerts": 2}
 SPEED = 10

@@ -27,7 +27,7 @@ from tests.e2e.deployed import Deployed
 from tests.integration.test_access_tokens import Endpoint, http
 from tests.tables import NAMES
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 RIGHT = PASSWORD.decode()
 WRONG = 'canary "wrong"/&+=7d\\%'
@@ -314,7 +314,7 @@ def waiting(deployed: Deployed, name: str) -> int:
 def asked(deployed: Deployed, path: str, password: str) -> str:
     """What the page's function answers."""
     url_id = urlsplit(deployed.local.outputs["ReportUrl"]).netloc.split(".")[0]
-    connection = HTTPConnection("127.0.0.1", deployed.local.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", deployed.local.port, timeout=300)
     basic = "Basic " + b64encode(f"anyone:{password}".encode()).decode()
     connection.request("GET", f"/_aws/lambda-url/{url_id}{path}", None, {"Authorization": basic})
     answer = connection.getresponse()

@@ -11,7 +11,7 @@ from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.e2e.deployed import Deployed
 from tests.e2e.killing import complete
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.local_stack
 
 MINUTES = range(7)
 SLOW = "delay:0.9"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.bench.bench_time_to_alert_live import outages
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.local_stack, pytest.mark.faults]
 
 
 def test_no_outage_on_the_local_stack_is_alerted_later_than_stated() -> None:

@@ -27,7 +27,7 @@ from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed
 from tests.e2e.upgraded import Clone
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.local_stack
 
 PAGE = PROJECT / "docs" / "operating.md"
 BLOCK = re.compile(r"(?<=<!-- tests/e2e/test_upgrade.py -->\n\n)(?:    .*\n)+")

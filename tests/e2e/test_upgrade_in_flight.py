@@ -27,7 +27,7 @@ from tests.fast_clock import SteppedClock
 from tests.older_versions import FLAT_VERSION
 from tests.unit.test_stored_upgrade import ADDED
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.local_stack, pytest.mark.faults]
 
 MINUTE = timedelta(minutes=1)
 OLD, NEW, OLD_AGAIN = range(5), range(6, 8), range(9, 10)

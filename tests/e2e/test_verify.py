@@ -11,7 +11,7 @@ from popwatch_cli.verification.temporary import Server, Temporary
 from tests.e2e.deployed import Deployed
 from tests.verifying import operator, schedule_set, verify
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.local_stack
 
 NOT_SHOWN = {"timestamps", "resolver", "versions", "cpu", "metrics"}
 """What the local AWS cannot show."""
@@ -52,7 +52,7 @@ def test_an_interrupted_run_cleans_up(stack: Deployed, sent: signal.Signals) -> 
     with schedule_set(stack, "ENABLED"), started(stack) as process:
         assert len(left_behind(stack)) > 5
         process.send_signal(sent)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=300)
     assert (process.returncode, said.strip()) == (130, "Cancelled.")
     assert left_behind(stack) == []
 

@@ -15,7 +15,7 @@ from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed, SteppedStack
 from tests.verifying import SPEED, operator, schedule_set, verify_stepped
 
-pytestmark = [pytest.mark.local_stack, pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.local_stack, pytest.mark.faults]
 
 Breaks = Callable[[SteppedStack], AbstractContextManager[object]]
 

@@ -89,7 +89,7 @@ class Clone:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
             check=False,
         )
         assert ended.returncode in codes, ended.stdout + ended.stderr

@@ -288,7 +288,7 @@ def test_a_token_is_kept_and_renewed_in_time() -> None:
     fetching.gate.clear()
     assert [fetching.read(patience=0) for _ in range(3)] == ["token-1"] * 3
     fetching.gate.set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while fetching.read() != "token-2":
         assert time.monotonic() < deadline
     assert len(fetching.fetched) == 2

@@ -78,7 +78,7 @@ def bash(home: dict[str, str]) -> Bash:
             printf '%s\\n' "${{COMPREPLY[@]}}"
         """
         done = subprocess.run(
-            ["bash", "--norc", "-c", script], env=home, capture_output=True, text=True, check=True, timeout=60
+            ["bash", "--norc", "-c", script], env=home, capture_output=True, text=True, check=True, timeout=300
         )
         assert done.stderr == ""
         return done.stdout.splitlines()

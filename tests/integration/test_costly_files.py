@@ -13,8 +13,6 @@ import pytest
 from popwatch_cli.files.entries import FileError
 from popwatch_cli.importers.blackbox import read_blackbox
 
-pytestmark = pytest.mark.timeout(300)  # each takes seconds, but many more on a busy machine
-
 LARGEST_MEMORY = 500 * 1024 * 1024
 """Bytes; a process that reads a file of a few targets takes 60 MB."""
 

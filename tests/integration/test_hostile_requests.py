@@ -53,7 +53,7 @@ def send(address: str, *parts: bytes) -> bytes:
     place = urlsplit(address)
     received = b""
     with (
-        socket.create_connection((str(place.hostname), place.port or 0), timeout=10) as sock,
+        socket.create_connection((str(place.hostname), place.port or 0), timeout=60) as sock,
         suppress(ConnectionError),
     ):
         for part in parts:
@@ -93,8 +93,8 @@ def test_slow_and_broken_connections_delay_no_other(address: str, capfd: pytest.
     """Fifty silent connections and a reset one: the page still answers, and nothing is printed."""
     place = urlsplit(address)
     server = (str(place.hostname), place.port or 0)
-    idle = [socket.create_connection(server, timeout=10) for _ in range(50)]
-    broken = socket.create_connection(server, timeout=10)
+    idle = [socket.create_connection(server, timeout=60) for _ in range(50)]
+    broken = socket.create_connection(server, timeout=60)
     broken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     broken.sendall(b"GET /")
     broken.close()

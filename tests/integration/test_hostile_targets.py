@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from popwatch.decisions.batches import from_message, to_messages
 from popwatch.decisions.planning import plan
 from popwatch.model.fields import FIELDS
@@ -48,7 +46,6 @@ def put(world: World, name: str) -> None:
     world.dynamodb.put_item(TableName="Targets", Item={"target_id": {"S": name}, **fields})
 
 
-@pytest.mark.timeout(300)
 def test_a_fleet_with_every_bad_target(world: World) -> None:
     """Through a sweep, an outage and its alerts: each bad target is judged by itself, and the good one is tested."""
     world.storm_threshold = 100

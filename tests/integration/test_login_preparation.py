@@ -123,7 +123,7 @@ def test_states_are_read_side_by_side(stack: Stack, monkeypatch: pytest.MonkeyPa
     together, read = Barrier(READERS), stack.world.store.read_credential_state
 
     def read_with_others(name: str) -> CredentialState:
-        together.wait(timeout=20)
+        together.wait(timeout=300)
         return read(name)
 
     monkeypatch.setattr(stack.world.store, "read_credential_state", read_with_others)
@@ -138,7 +138,7 @@ def test_a_table_that_does_not_answer_holds_up_no_test(stack: Stack, monkeypatch
     answers, written, put = Event(), Event(), stack.world.store.put_credential_state
 
     def put_late(state: CredentialState, expected: int) -> CredentialState | None:
-        if state.name == "late" and not answers.wait(timeout=20):
+        if state.name == "late" and not answers.wait(timeout=300):
             raise AssertionError
         held = put(state, expected)
         if state.name == "late" and state.tried_at is None:
@@ -149,7 +149,7 @@ def test_a_table_that_does_not_answer_holds_up_no_test(stack: Stack, monkeypatch
     prepared = stack.environments[0].prepare({"a": "monitor", "b": "late"})
     assert (list(prepared.credentials), prepared.problems, prepared.held) == (["a"], {}, {})
     answers.set()
-    assert written.wait(timeout=20)
+    assert written.wait(timeout=300)
     state = stack.world.store.read_credential_state("late")
     assert (state.rejections, state.tried_at, state.version) == (0, None, 2)
 

@@ -20,8 +20,6 @@ from popwatch_cli.output.report_text import to_csv, to_text
 from popwatch_cli.selection import Selection
 from tests.integration.world import World, new_world
 
-pytestmark = pytest.mark.timeout(900)  # of which it needs 50, or ten times as many on a busy machine
-
 BERLIN = ZoneInfo("Europe/Berlin")
 STEP = timedelta(hours=3)
 BEGIN, END = datetime(2026, 9, 29, tzinfo=UTC), datetime(2026, 11, 1, 6, tzinfo=UTC)

@@ -53,7 +53,7 @@ def descriptors() -> int:
 
 def descriptors_fall_to(count: int) -> bool:
     """Whether this process has no more than `count` descriptors, once the server has closed its own."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 300
     while descriptors() > count and time.monotonic() < end:
         time.sleep(0.01)
     return descriptors() <= count
@@ -179,8 +179,9 @@ def test_a_greeting_without_the_expected_text(server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize("script", ["error", "smtp", "nul", "flood", "close", "reset"])
 def test_a_wrong_answer_does_not_wait_for_the_deadline(server: ScriptedServer, script: str) -> None:
-    """An error line fails at once: the test ends though the deadline is a minute away and pytest's nearer."""
-    assert not probe(target(server.listen(script), max_test_seconds=60)).passed
+    """An error line fails at once, though the deadline is a minute away."""
+    outcome = probe(target(server.listen(script), max_test_seconds=60))
+    assert outcome.error not in (None, ErrorCode.TIMED_OUT)
 
 
 def test_response_code_is_shown(server: ScriptedServer) -> None:

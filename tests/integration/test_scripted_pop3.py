@@ -17,7 +17,7 @@ def test_a_port_number_is_used_once() -> None:
         port = server.listen("healthy", host="127.0.0.3")
         with pytest.raises(OSError, match="in use"):
             server.listen("silent", host="127.0.0.2", port=port)
-        with socket.create_connection(("127.0.0.3", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.3", port), timeout=60) as client:
             assert client.recv(100) == b"+OK scripted POP3 ready\r\n"
 
 
@@ -37,7 +37,7 @@ def test_the_end_closes_all_sockets(script: str) -> None:
         with ScriptedServer() as server:
             ports = [server.listen("healthy"), server.listen("healthy", tls=context)]
             for number in range(40):
-                clients.enter_context(socket.create_connection(("127.0.0.1", ports[number % 2]), timeout=10))
+                clients.enter_context(socket.create_connection(("127.0.0.1", ports[number % 2]), timeout=60))
             server.play(ports[0], script)
         assert descriptors() <= before + 40  # the clients' own
     assert descriptors() <= before

@@ -23,7 +23,6 @@ NOT_FAULTS = {"the checkpoint is in the future (a damaged table)", "all targets 
 """After these all that is due is tested."""
 
 
-@pytest.mark.timeout(900)
 def test_whatever_stops_is_heard_of() -> None:
     """Each way in which tests are not made fires an alarm within ten minutes, however AWS's documents are
     read."""

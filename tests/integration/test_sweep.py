@@ -432,7 +432,6 @@ def calls_of_scenario() -> int:
         return len(world.calls)
 
 
-@pytest.mark.timeout(600)
 def test_killed_at_any_call_nothing_is_lost() -> None:
     """Whichever AWS call the process dies at, before or after its effect: every transition is recorded once, every
     alert is sent, and twice only if it died between SNS's answer and the write to History."""

@@ -34,7 +34,7 @@ from tests.lambda_runtime.function import (
 )
 from tests.lambda_runtime.runtime_api import Answer
 
-pytestmark = [pytest.mark.lambda_runtime, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.lambda_runtime
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 LARGEST = 800

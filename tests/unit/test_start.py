@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-SLOW = "import sys, time\nprint('loading', flush=True)\ntime.sleep(20)\n"
+SLOW = "import sys, time\nprint('loading', flush=True)\ntime.sleep(600)\n"
 """A module that takes long to be loaded."""
 
-IGNORANT = "import time\nprint('loading', flush=True)\ntry: time.sleep(20)\nexcept BaseException: pass\n"
+IGNORANT = "import time\nprint('loading', flush=True)\ntry: time.sleep(600)\nexcept BaseException: pass\n"
 """One that goes on whatever happens, as some do when they try which packages there are."""
 
-RUNNING = "import time\ndef main():\n    print('loading', flush=True)\n    time.sleep(20)\n"
+RUNNING = "import time\ndef main():\n    print('loading', flush=True)\n    time.sleep(600)\n"
 """One whose program does not know Ctrl-C."""
 
 
@@ -32,9 +32,9 @@ def test_one_line_and_no_traceback(tmp_path: Path, module: str) -> None:
         assert process.stdout.readline() == "loading\n"
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=15)
+        _, said = process.communicate()
     assert (process.returncode, said) == (130, "Cancelled.\n")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 300, "it has waited for the module"
 
 
 def test_each_program_begins_so() -> None:
@@ -58,5 +58,5 @@ def test_the_command_is_cancelled_by_that_code() -> None:
         "it.cli.main = lambda **_: os.kill(os.getpid(), signal.SIGINT) or signal.pause()\n"
         "it.main()"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (130, "Cancelled.\n")

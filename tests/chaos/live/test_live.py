@@ -9,8 +9,6 @@ from tests.chaos.live import campaign
 from tests.chaos.live.installation import Round
 from tests.e2e.deployed import Deployed
 
-pytestmark = pytest.mark.timeout(300)
-
 PLANTED = {
     "refusal taken for an answer": {"outage": 0.4, "server_changed": 0.4, "refused": 0.2},
     "recorded before SNS answered": {"server_changed": 0.4},
