@@ -4,7 +4,7 @@ docs/posture.md shows the alerts in a table, to which each test holds what it se
 """
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -36,6 +36,9 @@ from tests.e2e.posture_servers import (
     Setup,
     running,
 )
+from tests.integration.test_sweep_postures import NAME as TESTED_AT_NOON
+from tests.integration.test_sweep_postures import run_day
+from tests.integration.world import new_world
 
 pytestmark = pytest.mark.debian
 
@@ -59,10 +62,9 @@ SWITCHES = {
 }
 
 
-def target_of(server: Server, port: int, sibling: int) -> Target:
-    """A server as a target."""
-    fields: dict[str, object] = {
-        "target_id": "x",
+def item_of(server: Server, port: int, sibling: int) -> dict[str, object]:
+    """The fields of a server as a target."""
+    return {
         "host": HOST,
         "port": port,
         "tls": server.tls,
@@ -71,7 +73,11 @@ def target_of(server: Server, port: int, sibling: int) -> Target:
         "max_test_seconds": 5,
         "siblings": [sibling],
     }
-    return parse_target(fields)
+
+
+def target_of(server: Server, port: int, sibling: int) -> Target:
+    """A server as a target."""
+    return parse_target({"target_id": "x", **item_of(server, port, sibling)})
 
 
 def posture_of(target: Target) -> Posture:
@@ -163,3 +169,23 @@ def test_each_switch_is_found(server: Server, before: Posture, switch: str, caps
     of_switch = [text for it, text in zip(found, texts, strict=True) if it.kind in expected]
     assert rows()[switch][0] == "<br>".join(of_switch)
     assert cell(server, switch) == ", ".join(["found", *also])
+
+
+def test_thirty_quiet_days(server: Server) -> None:
+    """A server that stays as it is brings no message, whatever it says at each of its posture tests."""
+    asked: list[Posture] = []
+    with _sibling(OWN) as other, running(server, GOOD) as port, new_world(with_servers=True) as world:
+
+        def probe(targets: Sequence[Target], _: float) -> Iterable[tuple[Target, Posture]]:
+            for target, found in probe_postures(targets):
+                asked.append(found)
+                yield target, replace(found, tested_at=world.now)
+
+        world.probe_postures = probe
+        # The certificates of the tests expire in the simulated month.
+        world.put_target(TESTED_AT_NOON, certificate_warn_days=[], **item_of(server, port, other))
+        for day in range(31):
+            run_day(world, day, minutes=2)
+        assert [it.problem for it in asked] == [""] * 31
+        assert world.state(TESTED_AT_NOON) == "up"
+        assert world.received() == []
