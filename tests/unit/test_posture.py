@@ -203,6 +203,23 @@ summaries = st.builds(
 )
 
 
+@pytest.mark.parametrize("name", ["CRAM-SHA1", "CRAM-SHA256", "KERBEROS_V5", "SCRAM-SHA-512-PLUS", "XOAUTH2"])
+def test_each_registered_mechanism_is_missed(name: str) -> None:
+    """Also one that few servers offer; one that no registry has is not compared."""
+    before = replace(GOOD, in_tls=replace(OFFER, mechanisms=(*OFFER.mechanisms, name, "X-OWN")))
+    kept = parse_summary(str(before.summary))
+    assert kept
+    assert named(kept, GOOD) == [("mechanism-removed", name)]
+
+
+def test_the_largest_summary() -> None:
+    """All bits of both sides, and all ports."""
+    newer = {65_535 - number: True for number in range(MOST_SIBLINGS)}
+    largest = PostureSummary(in_clear=frozenset(KNOWN), in_tls=frozenset(KNOWN), newer=newer, server="00ff")
+    assert len(str(largest).encode()) <= LONGEST_SUMMARY
+    assert parse_summary(str(largest)) == largest
+
+
 @given(summaries)
 def test_a_summary_is_small_and_read_again(summary: PostureSummary) -> None:
     """At most 100 bytes, and the same summary again."""
