@@ -13,7 +13,7 @@ SHOWN = 300
 
 LOOK = "See whether the authentication and the mailboxes of its server work."
 
-RARELY = "It is tried again, more and more rarely: `popwatch retest` does so at once."
+RARELY = "It is tried again, more and more rarely: `popwatch retest ID` of a target does so at once."
 
 NEWER = "One that was stored since then is tried with the next login."
 
@@ -39,11 +39,14 @@ def check_credentials(
         refusals = [one for one in state.refusals if one.repeated] if state.was_accepted else []
         which = clean(state.shown, SHOWN + len(state.shown) - len(state.name))
         if state.blocked:
+            how = "refused" if state.certain else "refused or not answered"
             yield warning(
                 FindingKind.CREDENTIAL_REFUSED,
-                f"The credential {which} was refused twice, last by {clean(state.rejected_by, SHOWN)}: "
+                f"The credential {which} was {how} twice, last by {clean(state.rejected_by, SHOWN)}: "
                 f"{counted(len(names), 'target is', 'targets are')} tested without a login.",
-                f"{put} {NEWER}" if state.certain else f"{LOOK} {RARELY} If it is wrong: {put}",
+                f"{put} {NEWER}"
+                if state.certain
+                else f"{LOOK} {RARELY} If the credential is wrong: {put[0].lower()}{put[1:]}",
                 names,
             )
         elif refusals:

@@ -25,7 +25,9 @@ def blocked(state: CredentialState, targets: Sequence[Target], stack: str) -> Al
     if state.certain:
         rest = "does not log in with it any more until it changes. Its targets are still tested, without a login."
     else:
-        other = " Another target that uses it tries it after a quarter of an hour." if state.was_accepted else ""
+        other = (
+            " If another target uses it, that one tries it after a quarter of an hour." if state.was_accepted else ""
+        )
         rest = f"{_RARELY}{other} Where it was refused the tests fail meanwhile; elsewhere they do not log in."
     paragraphs = [
         f"Two logins in a row with the credential {state.shown} were rejected or not answered, the last one at the "
