@@ -89,7 +89,7 @@ class StackSetup:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """How a stack is treated for a while: real seconds of chaos and of the fault-free time after it.
+    """How a stack is treated for a while: seconds of chaos, and of the fault-free time after it, at the usual pace.
 
     `bug` is planted in the function's process. Where targets are `independent`, none flaps or depends on another: what
     the two hold back is sent only after half an hour without faults.
@@ -99,7 +99,7 @@ class Round:
     chaos: float
     fault_free: float
     targets: int = 16
-    pace: Pace = field(default_factory=Pace)
+    pace: Pace = field(default_factory=Pace.of_machine)
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     bug: str = ""
     independent: bool = False
@@ -187,7 +187,7 @@ class Installation:
             self._add_target(f"mail-{number}", self._faults(f"target {number}"))
         self._tasks.after(self.setup.schedule_second / pace.speed, self._minute)
         self.began = time.monotonic()
-        while time.monotonic() < self.began + self.plan.chaos and not stop():
+        while time.monotonic() < self.began + self.plan.chaos * pace.times and not stop():
             self._tasks.run(pace.minute)
         if not stop():
             self._run_fault_free()
@@ -197,7 +197,7 @@ class Installation:
             began, self.fault_free, self.faults.rates = self.clock.now(), True, NO_FAULTS
             self.service_outages.clear()
             self._log(0, "no faults from now on")
-        self._tasks.run(self.plan.fault_free)
+        self._tasks.run(self.plan.fault_free * self.plan.pace.times)
         with self.lock:
             now = self.clock.now()
             servers = {
@@ -341,7 +341,9 @@ class Installation:
         self._log(number, f"{name}: begins in process {process_id}")
         self.evidence.add(facts.Began(self.evidence.order, number, self.clock.now()))
         if faults.occurs("killed_midway"):
-            killer = Timer(faults.uniform(0.0, 1.0) ** 2, lambda: self.register.kill(begun, "midway"))
+            killer = Timer(
+                faults.uniform(0.0, 1.0) ** 2 * self.plan.pace.times, lambda: self.register.kill(begun, "midway")
+            )
             killer.daemon = True
             killer.start()
         return begun
