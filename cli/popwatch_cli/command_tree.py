@@ -53,7 +53,7 @@ class CommandGroup(click.Group):
         if command and isinstance(ctx.obj, StackChoice) and ctx.obj.as_json and not isinstance(command, click.Group):
             rest = _with_json(ctx, command, rest)
         if command and not isinstance(command, CommandGroup):  # which does so itself
-            _refuse_repeated(click.Context(command, ctx, command.name), rest)
+            _refuse_repeated(click.Context(command, ctx, command.name, resilient_parsing=ctx.resilient_parsing), rest)
         # The command's own name, also for an alias: usage and help show it.
         return command.name if command else None, command, rest
 
