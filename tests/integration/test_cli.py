@@ -606,8 +606,8 @@ def test_parents_in_one_name(run: Run, table: TargetTable, tmp_path: Path) -> No
     table.write([{"target_id": name, "host": "pop.example.net"} for name in ("a", "m1", "m2")])
     refused = run("--local", "targets", "put", "a", "depends_on=m1 m2")
     assert (refused.code, "with commas: depends_on=m1,m2 in `put`. Nothing was written." in refused.err) == (3, True)
-    (tmp_path / "t.csv").write_text('target_id,host,depends_on\na,pop.example.net,"m1,m2"\n')
-    assert "names m1,m2, which is not a target" in run("--local", "targets", "import", tmp_path / "t.csv", "-y").err
+    (tmp_path / "t.jsonl").write_text('{"target_id": "a", "host": "pop.example.net", "depends_on": "m1,m2"}\n')
+    assert "names m1,m2, which is not a target" in run("--local", "targets", "import", tmp_path / "t.jsonl", "-y").err
     assert table.get("a") == {"target_id": "a", "host": "pop.example.net"}
     assert run("--local", "targets", "put", "a", "depends_on=m1,m2").err == ""
     item = table.get("a")
