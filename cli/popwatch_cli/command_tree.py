@@ -10,14 +10,12 @@ import click
 from click.core import ParameterSource
 
 from popwatch.model.text import did_you_mean
-from popwatch_cli.options import NARROWEST, REGION, StackChoice, WholeNumber, choose, long_name
+from popwatch_cli.options import NARROWEST, REGION, StackChoice, WholeNumber, choose, long_name, quoted
 
 FEWEST_BLANKS = 2
 """A part of a sentence with fewer says too little."""
 
-EVERYWHERE = (
-    "Options of every command: --local, --stack, --region, --profile, --json, --width, -v; see `popwatch --help`."
-)
+EVERYWHERE = "Options of every command: --local, --stack, --region, --profile, --width, -v; see `popwatch --help`."
 
 
 class CommandGroup(click.Group):
@@ -72,8 +70,8 @@ class CommandGroup(click.Group):
             return f"There is no command {written!r}. Did you mean `{self.suggestions[written]}`?"
         close = did_you_mean(written, [*self.list_commands(ctx), *self.aliases], mark="")
         if close:
-            return f"There is no command {written[:40]!r}.{close}"
-        return f"There is no command {written[:40]!r}: `{path} --help` lists all."
+            return f"There is no command {quoted(written)}.{close}"
+        return f"There is no command {quoted(written)}: `{path} --help` lists all."
 
 
 def summary(command: click.Command, room: int) -> str:

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from popwatch.model.text import did_you_mean, parse_seconds
+from popwatch.model.text import clean, did_you_mean, parse_seconds
 from popwatch.model.windows import parse_timezone
 from popwatch.reports.availability import Period
 from popwatch_cli.errors import UserError
@@ -31,6 +31,9 @@ WRITTEN_DURATIONS = "90s, 5m, 2h30m, 1d"
 """Examples of durations as messages show them."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SHOWN = 60
+"""Characters of a value that messages quote."""
 
 NARROWEST = 40
 """Characters of a line for which output is made at least."""
@@ -122,6 +125,11 @@ def long_name(option: click.Parameter) -> str:
     return next((name for name in option.opts if name.startswith("--")), option.opts[0])
 
 
+def quoted(value: object) -> str:
+    """A value that was typed, in quotes; `…` stands for what is cut."""
+    return repr(clean(str(value), SHOWN))
+
+
 class Choice(click.Choice):
     """An option that takes one of some words, and says which one may have been meant."""
 
@@ -133,7 +141,7 @@ class Choice(click.Choice):
         by_lower = {word.lower(): word for word in self.choices}
         if str(value).lower() not in by_lower:
             hint = did_you_mean(str(value), self.choices, mark="")
-            self.fail(f"{str(value)[:40]!r} is not one of {', '.join(self.choices)}.{hint}", param, ctx)
+            self.fail(f"{quoted(value)} is not one of {', '.join(self.choices)}.{hint}", param, ctx)
         return by_lower[str(value).lower()]
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
@@ -151,7 +159,7 @@ class WholeNumber(click.IntRange):
         try:
             number = int(value)
         except ValueError:
-            self.fail(f"{str(value)[:40]!r} is not a valid number.", param, ctx)
+            self.fail(f"{quoted(value)} is not a valid number.", param, ctx)
         if self.min is not None and number < self.min:
             self.fail(f"{number} is less than {self.min:g}.", param, ctx)
         if self.max is not None and number > self.max:
@@ -180,7 +188,7 @@ class SecondsOption(click.ParamType):
         if not self._lowest <= seconds <= self._highest:
             least, most = f"{self._lowest:g}", f"{self._highest:g}"
             limits = f"less than {least}" if self._highest == math.inf else f"not between {least} and {most}"
-            self.fail(f"{str(value)[:40]!r} is {limits} seconds.", param, ctx)
+            self.fail(f"{quoted(value)} is {limits} seconds.", param, ctx)
         return seconds
 
 
@@ -192,7 +200,7 @@ def _seconds(text: str) -> float:
     except (ValueError, OverflowError):
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise ValueError(f"{text[:40]!r} is not a time: write seconds, or {WRITTEN_DURATIONS}")
+        raise ValueError(f"{quoted(text)} is not a time: write seconds, or {WRITTEN_DURATIONS}")
     return seconds
 
 
@@ -206,7 +214,7 @@ class MillisecondsOption(click.ParamType):
         try:
             return float(value)
         except ValueError:
-            self.fail(f"{str(value)[:40]!r} is not a number of milliseconds, such as 1500.", param, ctx)
+            self.fail(f"{quoted(value)} is not a number of milliseconds, such as 1500.", param, ctx)
 
 
 class DurationOption(click.ParamType):
@@ -223,9 +231,9 @@ class DurationOption(click.ParamType):
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
         except OverflowError:
-            self.fail(f"{str(value)[:40]!r} is too long.", param, ctx)
+            self.fail(f"{quoted(value)} is too long.", param, ctx)
         if duration <= timedelta():
-            self.fail(f"{str(value)[:40]!r} is not a duration: write more than 0 seconds.", param, ctx)
+            self.fail(f"{quoted(value)} is not a duration: write more than 0 seconds.", param, ctx)
         return duration
 
 
@@ -240,7 +248,7 @@ class RegionOption(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The region that the option's text names; whether there is such a one is AWS's to say."""
         if not re.fullmatch(r"[a-z0-9-]{1,40}", str(value).strip().lower()):
-            self.fail(f"{str(value)[:40]!r} is not a region: write one such as eu-central-1.", param, ctx)
+            self.fail(f"{quoted(value)} is not a region: write one such as eu-central-1.", param, ctx)
         return str(value).strip().lower()
 
 
@@ -277,7 +285,7 @@ def month_of(text: str, zone: tzinfo) -> Period:
         following = (first + timedelta(days=32)).replace(day=1)
         return Period(_midnight(first, zone), _midnight(following, zone))
     except (ValueError, OverflowError):
-        raise UserError(f"{text} is not a month: write it as 2026-10.") from None
+        raise UserError(f"{clean(text, SHOWN)} is not a month: write it as 2026-10.") from None
 
 
 def period_of(since: str, until: str | None, zone: tzinfo, now: datetime) -> Period:
@@ -295,7 +303,7 @@ def period_of(since: str, until: str | None, zone: tzinfo, now: datetime) -> Per
 def _time_of(text: str, zone: tzinfo, now: datetime) -> datetime:
     time = _parse(text, zone, now)
     if time <= EPOCH:
-        raise UserError(f"{text} is too early: there is no data before 1970.")
+        raise UserError(f"{clean(text, SHOWN)} is too early: there is no data before 1970.")
     return time
 
 
@@ -307,7 +315,9 @@ def _parse(text: str, zone: tzinfo, now: datetime) -> datetime:
     try:
         time = now if age else datetime.fromisoformat(text)
     except ValueError:
-        raise UserError(f"{text} is not a time: write 2026-11-24, 2026-11-24T03:12, or 7d for a week ago.") from None
+        raise UserError(
+            f"{clean(text, SHOWN)} is not a time: write 2026-11-24, 2026-11-24T03:12, or 7d for a week ago."
+        ) from None
     try:
         return now - timedelta(seconds=age) if age else in_utc(time, zone, text)
     except OverflowError:
@@ -330,12 +340,13 @@ def in_utc(time: datetime, zone: tzinfo, text: str) -> datetime:
         return before.astimezone(UTC)
     if before.astimezone(UTC) > after.astimezone(UTC):
         raise UserError(
-            f"{text[:40]} does not exist in {zone} on {time:%Y-%m-%d}: the clocks go forward then. "
+            f"{clean(text, SHOWN)} does not exist in {zone} on {time:%Y-%m-%d}: the clocks go forward then. "
             "Write a time before or after that."
         )
     first, second = (f"{it:%Y-%m-%dT%H:%M}{it.isoformat()[-6:]}" for it in (before, after))
     raise UserError(
-        f"{text[:40]} comes twice in {zone} on {time:%Y-%m-%d}, when the clocks go back: write {first} or {second}."
+        f"{clean(text, SHOWN)} comes twice in {zone} on {time:%Y-%m-%d}, when the clocks go back: write {first} or "
+        f"{second}."
     )
 
 
@@ -358,11 +369,13 @@ def time_ahead(text: str, zone: tzinfo, now: datetime) -> datetime:
         time = datetime.fromisoformat(text)
         found = in_utc(time, zone, text)
     except (ValueError, OverflowError):
-        raise UserError(f"{text[:40]} is not a time: write 03:00, or 2026-11-24T03:00.") from None
+        raise UserError(f"{clean(text, SHOWN)} is not a time: write 03:00, or 2026-11-24T03:00.") from None
     if found <= now:
-        raise UserError(f"{text[:40]} has passed: write a time to come, or a time of day such as 03:00.")
+        raise UserError(f"{clean(text, SHOWN)} has passed: write a time to come, or a time of day such as 03:00.")
     if found - now > FARTHEST:
-        raise UserError(f"{text[:40]} is too far ahead: write a time of the next {FARTHEST.days // 365} years.")
+        raise UserError(
+            f"{clean(text, SHOWN)} is too far ahead: write a time of the next {FARTHEST.days // 365} years."
+        )
     return found
 
 

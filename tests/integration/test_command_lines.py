@@ -4,16 +4,20 @@ import json
 import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
 import pytest
 from rich.cells import cell_len
 
+from popwatch_cli.commands.page import USUAL_PORT
 from popwatch_cli.installation import LOCAL_OUTPUTS, Installation, local_key
 from popwatch_cli.main import cli
 from popwatch_cli.options import long_name
@@ -141,6 +145,28 @@ def test_watching_as_json_ends_well(run: Run, stack: Installation, monkeypatch: 
     assert ended.code == 0
     lines = ended.out.splitlines()
     assert [len(json.loads(line)["targets"]) for line in lines] == [3, 3]
+
+
+def test_a_page_at_another_port_says_so(stack: Installation) -> None:
+    """Where the usual one is taken, as by `make run`, which has a page of its own."""
+    outputs = json.loads(LOCAL_OUTPUTS.read_text())
+    LOCAL_OUTPUTS.write_text(json.dumps(outputs | {"key": local_key(str(stack.endpoint))}))
+    command = [sys.executable, "-c", "from popwatch_cli.main import main; main()", "--local", "page"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path]), "PYTHONUNBUFFERED": "1"}
+    with socket.socket() as taken:
+        with suppress(OSError):  # someone else has it
+            taken.bind(("127.0.0.1", USUAL_PORT))
+            taken.listen()
+        page = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert page.stdout
+        said = [page.stdout.readline() for _ in range(2)]
+        page.send_signal(signal.SIGINT)
+        assert (page.wait(), page.stdout.read()) == (0, "")
+        page.stdout.close()
+    assert (
+        said[0] == f"Port {USUAL_PORT} is in use, as by `make run`, which has a page of its own: here is another one.\n"
+    )
+    assert re.fullmatch(r"The page is at http://127\.0\.0\.1:\d+/ until Ctrl-C\.\n", said[1])
 
 
 def test_a_terminal_that_cannot_show_a_character(tmp_path: Path) -> None:

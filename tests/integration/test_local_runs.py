@@ -281,3 +281,7 @@ def test_what_is_wrong_with_a_file_of_targets_is_shown(tmp_path: Path, capsys: p
     assert "a: unknown field `prot`: it is kept but has no effect. Did you mean `port`?" in said
     assert "Line 2, b: The field `port` cannot be used: `many` is not a number." in said
     assert "`silence` is left alone" in said
+    assert said.endswith("It starts nevertheless: what is wrong fails every test until it is corrected.\n")
+    path.write_text("- {target_id: a, host: pop.example.net}\n")
+    _read_targets(path)
+    assert "nevertheless" not in capsys.readouterr().err

@@ -79,6 +79,21 @@ def test_a_column_is_there_or_named(width: int) -> None:
     assert not any(line.count("`") % 2 for line in lines)  # a command is not broken
 
 
+def test_ids_are_whole_where_the_last_test_leaves_room() -> None:
+    """Commands take ids; the reason of a failure can be read all the same."""
+    long = "mail-of-the-branch-in-berlin"
+    target = parse_target({"target_id": long, "host": "pop.example.net"})
+    health = Health(State.DOWN, BEFORE, failures=5)
+    outcome = Outcome(BEFORE, Phase.CONNECT, error=ErrorCode.CANNOT_CONNECT, reason="refused")
+    record = {long: Record(long, 1, BEFORE, health, outcome)}
+    found = FleetStatus(target_statuses({long: target}, record, NewestTests(), NOW), SweepCheckpoint(NOW))
+    for width in (80, 100):
+        text = io.StringIO()
+        Console(file=text, width=width, color_system=None).print(table_of(found, NOW, width))
+        assert f"DOWN   {long} " in text.getvalue()
+        assert "5x refused" in text.getvalue()
+
+
 def test_the_id_stands_beside_a_name() -> None:
     """Commands take ids: a target whose name is another text shows both, and without such names there is no column."""
     wide = printed(20, UNLIMITED)

@@ -32,7 +32,7 @@ from popwatch_cli.bill import (
 )
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import find
-from popwatch_cli.options import REGION, SecondsOption, StackChoice, WholeNumber, refuse_idle
+from popwatch_cli.options import REGION, SecondsOption, StackChoice, WholeNumber, quoted, refuse_idle
 from popwatch_cli.output.terminal import say
 from popwatch_cli.target_items import targets_of
 
@@ -71,7 +71,7 @@ class Share(click.ParamType):
         except ValueError:
             share = -1.0
         if not 0 <= share <= 1:
-            self.fail(f"{text[:40]!r} is not a share: write 1% or 0.01.", param, ctx)
+            self.fail(f"{quoted(text)} is not a share: write 1% or 0.01.", param, ctx)
         return share
 
 

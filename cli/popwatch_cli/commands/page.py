@@ -16,6 +16,7 @@ from popwatch.web.views import ReadReceivers, Views
 from popwatch_cli.commands.history import receivers_of
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import WholeNumber, given_options, refuse_idle
+from popwatch_cli.output.terminal import say
 from popwatch_cli.page_password import read_password, replace_password
 from popwatch_cli.subscriptions import Subscribers, read_subscriptions
 from popwatch_cli.web_server import served
@@ -69,6 +70,8 @@ def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) ->
     # `make run` itself serves the page of its stack at the usual port
     or_another = bool(installation.endpoint) and "port" not in given_options(click.get_current_context())
     with page_of(installation, port, or_another=or_another) as address:
+        if not address.endswith(f":{port}/"):
+            say(f"Port {port} is in use, as by `make run`, which has a page of its own: here is another one.", err=True)
         click.echo(f"The page is at {address} until Ctrl-C.")
         if opens:
             webbrowser.open(address)

@@ -1,6 +1,7 @@
 """The servers that `popwatch test` and `popwatch posture` are given: on the command line, or targets of a stack."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.options import StackChoice, WholeNumber, refuse_idle
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import GROUP, TAG, Selection
-from popwatch_cli.target_items import known_id, missing_target, shown, targets_of, without_id
+from popwatch_cli.target_items import known_id, missing_target, shown, targets_of, whole, without_id
 
 OPTION_OF = {
     "host": "HOST",
@@ -140,9 +141,11 @@ def items_of(choice: StackChoice, selection: Selection) -> list[dict[str, Any]]:
 def server(word: str, given: set[str], *, plugin: bool) -> dict[str, Any]:
     """The fields that HOST, HOST:PORT or a URL says. Raises click.UsageError if an option says something else."""
     if word.isdecimal():
-        raise click.UsageError(f"{word[:60]} is not a server: write a port as HOST:{word[:60]}, or with --port.")
+        raise click.UsageError(f"{shown(word)} is not a server: write a port as HOST:{shown(word)}, or with --port.")
     if Path(word).is_file():
-        raise click.UsageError(f"{word[:60]} is a file: to test the targets in it, write --file {word[:60]}.")
+        raise click.UsageError(
+            f"{whole(word)} is a file: to test the targets in it, write --file {whole(shlex.quote(word))}."
+        )
     written = _SERVER.fullmatch(word)
     without_port = _WITHOUT_PORT.fullmatch(word)
     if not written and without_port:
@@ -152,7 +155,7 @@ def server(word: str, given: set[str], *, plugin: bool) -> dict[str, Any]:
         return {"target_id": word, "host": word}
     scheme, host, port = written.groups()
     if port and "port" in given:
-        raise click.UsageError(f"{word[:60]} has a port: leave out --port.")
+        raise click.UsageError(f"{shown(word)} has a port: leave out --port.")
     secure = (scheme or "").lower() == "pop3s" or (port and int(port) == TLS_PORT and not plugin)
     fields = {"target_id": word, "host": host.strip("[]")}
     return fields | ({"port": port} if port else {}) | ({"tls": "implicit"} if secure else {})

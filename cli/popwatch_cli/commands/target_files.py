@@ -20,7 +20,7 @@ from popwatch_cli.commands.before_writing import (
     with_parents,
 )
 from popwatch_cli.errors import UserError
-from popwatch_cli.files.entries import FileEntry, FileError
+from popwatch_cli.files.entries import FileEntry, FileError, UnreadableFileError
 from popwatch_cli.files.target_files import read_all_entries, read_entries, serialize, write_entries
 from popwatch_cli.importers.monitors import MONITORS, read_monitor_files
 from popwatch_cli.installation import find
@@ -37,6 +37,9 @@ from popwatch_cli.target_items import (
     without_intervention_fields,
     without_temporary,
 )
+
+WRONG_CODE = 2
+"""The exit code of `check` if it has found a mistake."""
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 PATHS = click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
@@ -167,15 +170,18 @@ def export_targets(choice: Any, file: Path | None) -> None:
 @click.argument("file", type=FILE, required=False)
 @click.pass_obj
 def check(choice: Any, file: Path | None) -> None:
-    """Check the targets of a file, or of the stack: all fields and alert texts. Exit code 2 if any is wrong.
+    """Check the targets of a file, or of the stack: all fields and alert texts.
+
+    Exit code 2 if any is wrong, or the file is not one of targets; 3 if it cannot be read.
 
     \b
     Examples:
       popwatch targets check targets.yaml
       popwatch --stack popwatch targets check
     """
+    entries: Sequence[FileEntry]
     if file:
-        entries = read_entries(file)
+        entries = _checked_entries(file)
     else:
         items = without_temporary(find(choice).target_table.read())
         entries = [FileEntry(0, item) for item in items.values()]
@@ -193,7 +199,20 @@ def check(choice: Any, file: Path | None) -> None:
     if not entries:
         say("There are no targets to check.", err=True)
     click.echo(f"{counted(len(entries), 'item')}, {counted(len(found), 'mistake')}.")
-    sys.exit(2 if found else 0)
+    sys.exit(WRONG_CODE if found else 0)
+
+
+def _checked_entries(file: Path) -> Sequence[FileEntry]:
+    """The entries of a file; ends with the code for mistakes if it has others than those of fields."""
+    try:
+        return read_entries(file)
+    except UnreadableFileError:
+        raise
+    except FileError as error:
+        for mistake in error.mistakes:
+            click.secho(mistake, fg="red")
+        click.echo(f"{counted(len(error.mistakes), 'mistake')}.")
+        sys.exit(WRONG_CODE)
 
 
 def _entries_of(files: Sequence[Path], monitor: str | None, modules: Path | None) -> Sequence[FileEntry]:

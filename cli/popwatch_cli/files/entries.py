@@ -42,6 +42,10 @@ class TooManyTargetsError(FileError):
     """A file that is not read on: it has more targets than there is room for."""
 
 
+class UnreadableFileError(FileError):
+    """A file that is not there, or whose content or format cannot be known: nothing in it has been looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileEntry:
     """A target's fields as written, and the line on which they begin (0 if they are not from a file).

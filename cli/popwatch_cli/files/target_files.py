@@ -16,7 +16,7 @@ from popwatch.model.text import counted
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
-from popwatch_cli.files.entries import MOST_MISTAKES_READ, FileEntry, FileError, by_line
+from popwatch_cli.files.entries import MOST_MISTAKES_READ, FileEntry, FileError, UnreadableFileError, by_line
 from popwatch_cli.files.json import read_json
 from popwatch_cli.target_items import all_mistakes, unknown_fields, without_intervention_fields
 
@@ -157,12 +157,12 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             return _limited(str(path), file)
     except OSError as error:
-        raise FileError([f"{path} cannot be read: {error.strerror}."]) from None
+        raise UnreadableFileError([f"{path} cannot be read: {error.strerror}."]) from None
 
 
 def _refuse_folder(path: Path) -> None:
     if path.is_dir():
-        raise FileError([f"{path} is a folder: name its files."])
+        raise UnreadableFileError([f"{path} is a folder: name its files."])
 
 
 def _limited(name: str, file: IO[bytes]) -> bytes:
@@ -226,7 +226,7 @@ def _format_of(path: Path, otherwise: str = "") -> str:
             return otherwise
         convert = "`popwatch targets convert --from nagios FILE > targets.yaml` writes one from a file of Nagios"
         other = f"; {convert}" if path.suffix == ".cfg" else ""
-        raise FileError([f"{path} has none of the endings .yaml, .csv, .json: rename it{other}."]) from None
+        raise UnreadableFileError([f"{path} has none of the endings .yaml, .csv, .json: rename it{other}."]) from None
 
 
 def _parse(file_format: str, text: str) -> tuple[list[FileEntry], list[str]]:

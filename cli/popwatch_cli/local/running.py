@@ -202,12 +202,11 @@ def _read_targets(path: Path) -> Items:
     """
     read = read_entries(path)
     entries = [replace(entry, fields=without_intervention_fields(entry.fields)) for entry in read]
-    for line in (
-        *interventions_in(read),
-        *unknown_fields(entry.fields for entry in entries),
-        *all_mistakes(entries, {}),
-    ):
+    mistakes = all_mistakes(entries, {})
+    for line in (*interventions_in(read), *unknown_fields(entry.fields for entry in entries), *mistakes):
         print(line, file=sys.stderr)
+    if mistakes:
+        print("It starts nevertheless: what is wrong fails every test until it is corrected.", file=sys.stderr)
     return [typed_item(entry.fields) for entry in entries]
 
 

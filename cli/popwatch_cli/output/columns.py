@@ -31,7 +31,7 @@ class Column:
 def fitting(columns: Sequence[Column], width: int) -> list[Column]:
     """The columns that fit into a width beside one another, in their order."""
     left = list(columns)
-    while _width_of(left) > width:
+    while width_of(left) > width:
         last = max(left, key=lambda it: it.rank)
         if last.rank == 0:
             break
@@ -70,7 +70,7 @@ def stacked(
     If a row does not fit on a line, its cells in the columns `below`, each after the text for it, follow it, indented;
     empty ones do not.
     """
-    whole = _width_of(columns)
+    whole = width_of(columns)
     if whole <= width:
         title, *lines = lines_of(rows, columns)
         return title, [(line, []) for line in lines], ""
@@ -89,10 +89,11 @@ def stacked(
         )
         for row, line in zip(rows, lines, strict=True)
     ]
-    return title, followed, left_out(apart, kept, f"--width {_width_of(apart)} shows all columns.")
+    return title, followed, left_out(apart, kept, f"--width {width_of(apart)} shows all columns.")
 
 
-def _width_of(columns: Sequence[Column]) -> int:
+def width_of(columns: Sequence[Column]) -> int:
+    """The width of columns beside one another."""
     return sum(it.least for it in columns) + GAP * (len(columns) - 1)
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import click
@@ -15,7 +16,7 @@ from popwatch.model.targets import endpoint
 from popwatch.model.text import clean, clean_whole, counted, duration, milliseconds, utc
 from popwatch.queries.status import FleetStatus
 from popwatch.reports.status import TargetStatus, has_stopped
-from popwatch_cli.output.columns import GAP, Column, fitting, left_out, widest
+from popwatch_cli.output.columns import GAP, Column, fitting, left_out, widest, width_of
 from popwatch_cli.output.terminal import UNLIMITED, repeat_options, wrapped
 
 NARROW = 110
@@ -44,6 +45,9 @@ FIGURES = {"Since", "Failures", "Alerts", "Next test", "Cert."}
 
 SHORTEST_TEST = 12
 """Characters of the last test, of an id or a name for which there is always room."""
+
+READABLE_TEST = 18
+"""Characters of the last test in which its failures and its reason can be read, such as `12x no-greeting`."""
 
 NARROW_NAME = 22
 """Characters of an id or a name at most on a narrow terminal."""
@@ -97,8 +101,14 @@ def table_of(fleet_status: FleetStatus, now: datetime, width: int, most: int | N
     shown = [_shared(row, now) if width < NARROW else cells(row, now, may_be_cut=width < UNLIMITED) for row in rows]
     more = {"Target": f"[dim]and {len(left)} more[/]"} if left else {}
     columns = _columns([*shown, more], width)
-    kept = fitting(columns, width)
-    remark = left_out(columns, kept, repeat_options("`popwatch status ID` shows all of a target."))
+    fitted = fitting(columns, width)
+    kept = _for_whole_ids(fitted, shown, width)
+    titles = [it.title for it in kept]
+    remark = left_out(
+        columns,
+        [it for it in fitted if it.title in titles],
+        repeat_options("`popwatch status ID` shows all of a target."),
+    )
     caption = Text(wrapped(remark, width), "dim") if remark else None
     whole = width >= UNLIMITED
     table = Table(
@@ -137,6 +147,24 @@ def _columns(rows: Sequence[Mapping[str, str]], width: int) -> list[Column]:
             least = min(least, share)
         found.append(Column(title, rank, least, title in FIGURES))
     return found
+
+
+def _for_whole_ids(columns: Sequence[Column], rows: Sequence[Mapping[str, str]], width: int) -> list[Column]:
+    """The columns, of which that of the ids takes what others can spare, since an id is what people copy.
+
+    The last test keeps `READABLE_TEST`. On a narrow terminal servers and names make room.
+    """
+    wanted = widest(Text.from_markup(row["Target"]).plain for row in rows)
+    kept = list(columns)
+    while True:
+        reserved = sum(max(0, READABLE_TEST - it.least) for it in kept if it.title == LAST_TEST)
+        spare = max(0, width - width_of(kept) - reserved)
+        missing = sum(wanted - it.least for it in kept if it.title == "Target")
+        others = [it for it in kept if it.title in ("Name", "Server")]
+        if missing <= spare or width >= NARROW or not others:
+            wider = max(0, min(missing, spare))
+            return [replace(it, least=it.least + wider) if it.title == "Target" else it for it in kept]
+        kept.remove(others[-1])
 
 
 def _shared(row: TargetStatus, now: datetime) -> dict[str, str]:
