@@ -18,6 +18,9 @@ def given_secret(file: TextIO | None, prompt: str, *, confirm: bool = False, out
 
     Raises UserError, whose text ends with `outcome`, if there is none; and click.Abort.
     """
+    from popwatch.aws.credentials import forbid_core_dumps  # noqa: PLC0415 - slow, and few commands ask
+
+    forbid_core_dumps()
     return _read(file, outcome) if file else _ask(prompt, outcome, confirm=confirm)
 
 

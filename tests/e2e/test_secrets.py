@@ -1,7 +1,8 @@
 """What is left of passwords after logins of a deployed stack: a search for them, in many forms, wherever they could be.
 
 Accepted, wrong, refused with the password in the server's own words, by access tokens, and damaged; on a local AWS that
-enforces IAM. The function's memory holds the secrets that it sends, for minutes: of that nothing is searched.
+enforces IAM. What Python writes of a crash is searched as well. The function's memory holds the secrets that it sends
+(docs/threats.md): of that nothing is searched, and no core is written (test_credential_reading.py).
 """
 
 import json
@@ -24,6 +25,7 @@ from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.scripted_pop3.logins import PASSWORD
 from tests.e2e.conftest import PROJECT
 from tests.e2e.deployed import Deployed
+from tests.e2e.killing import suppressed_tick
 from tests.integration.test_access_tokens import Endpoint, http
 from tests.tables import NAMES
 
@@ -276,6 +278,21 @@ def test_exceptions(deployed: Deployed, watch: Callable[[Case], int], pop3: Scri
     assert any(b"PASS" in line for connection in pop3.connections(port) for line in connection.lines)
     assert error["errorMessage"], error
     assert leaks("the error", json.dumps(error)) == []
+
+
+@pytest.mark.usefixtures("ports")
+def test_crashes(deployed: Deployed, watch: Callable[[Case], int], pop3: ScriptedServer, tmp_path: Path) -> None:
+    """What Python writes where the function's process is aborted after a login; the next one goes on."""
+    port = watch(Case("crash", REPEATS, RIGHT))
+    text = tmp_path / "crash"
+    with deployed.handled_by("tests.crashing_function", {"CRASH_TEXT": str(text)}):
+        suppressed_tick(deployed, datetime.now(UTC))
+    assert any(b"PASS" in line for connection in pop3.connections(port) for line in connection.lines)
+    said = text.read_text("utf-8", "replace")
+    assert "Fatal Python error: Aborted" in said
+    assert "crashing_function.py" in said
+    assert leaks("the text of a crash", said) == []
+    assert deployed.tick() is None
 
 
 @pytest.mark.usefixtures("ports")

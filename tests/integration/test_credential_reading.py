@@ -1,12 +1,16 @@
 """How the function reads credentials: once, ten at a time, and whatever fails is a problem of that credential alone."""
 
 import logging
+import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -319,3 +323,43 @@ def test_an_answer_that_cannot_be_read(body: bytes) -> None:
         pytest.fail("".join(traceback.format_exception(error)))
     assert isinstance(found, CredentialProblem)
     assert CANARY not in repr(found) + found.explanation
+
+
+CRASH = """
+import faulthandler, os, resource, sys
+from datetime import UTC, datetime
+from popwatch.aws.credentials import Credentials
+
+def permit_core_dumps():
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+
+class Client:
+    def get_parameters(self, **_):
+        value = '{"user": "anna", "secret": "%s"}' % "-".join(["can" + "ary", "4b1e"])
+        changed = {"Version": 1, "LastModifiedDate": datetime.now(UTC)}
+        return {"Parameters": [{"Name": "/monitor", "Value": value, **changed}]}
+
+permit_core_dumps()
+faulthandler.enable()
+credentials = Credentials(Client, "/", lambda: datetime.now(UTC))
+if sys.argv[1] != "nothing read":
+    credentials.read(["monitor"])
+if sys.argv[1] == "permitted after":
+    permit_core_dumps()
+os.abort()
+"""
+"""A process that crashes with a credential in its memory, unless it has read none. Its own text has no canary."""
+
+
+@pytest.mark.parametrize("how", ["nothing read", "read", "permitted after"])
+def test_a_crash_writes_no_core_once_a_credential_was_read(how: str, tmp_path: Path) -> None:
+    """A core would have it, as the search shows where one is permitted. Python's own text of the crash has none."""
+    ended = subprocess.run([sys.executable, "-c", CRASH, how], cwd=tmp_path, capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGABRT
+    assert b"Fatal Python error: Aborted" in ended.stderr
+    assert CANARY.encode() not in ended.stdout + ended.stderr
+    cores = [path.read_bytes() for path in tmp_path.iterdir()]
+    if how == "read":
+        assert cores == []
+    elif Path("/proc/sys/kernel/core_pattern").read_text("ascii")[0] not in "/|":  # else it is not in this folder
+        assert [CANARY.encode() in core for core in cores] == [how == "permitted after"]

@@ -10,6 +10,7 @@ answer with the secrets in it (ResponseParserError does). A problem says AWS's c
 """
 
 import logging
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -49,6 +50,12 @@ DENIED = (
 )
 
 _log = logging.getLogger("popwatch.aws.credentials")
+
+
+def forbid_core_dumps() -> None:
+    """Let the kernel write no core of this process if it crashes: the memory has the secrets that are kept."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ class Credentials:
 
         AWS is asked for none that is cached, unless they are read `anew`: then whether they were changed.
         """
+        forbid_core_dumps()
         wanted, now = dict.fromkeys(names), self._clock()
         missing = [name for name in wanted if anew or not self._is_fresh(name, now)]
         for found in self._ask(missing) if missing else ():
