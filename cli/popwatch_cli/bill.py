@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, fsum
 from typing import Any
 
-from popwatch.aws.credentials import CACHED_FOR, MOST_NAMES
+from popwatch.aws.credentials import CACHED_FOR, MAX_NAMES
 from popwatch.decisions.credential_trials import ACCEPTED_FOR, WRITTEN_AGAIN_AFTER
 from popwatch.decisions.early_warnings import DAY
 from popwatch.decisions.posture_tests import HOUR_OF_DAY
@@ -358,7 +358,7 @@ def _logins(fleet: Fleet, measured: Measured) -> _Quantities:
     invocations = TICKS * batches * min(1.0, at_once)
     used = min(float(fleet.credentials), max(1.0, at_once))
     states = used * invocations
-    asked = min(fleet.credentials * batches * (month / CACHED_FOR), states) / min(MOST_NAMES, used)
+    asked = min(fleet.credentials * batches * (month / CACHED_FOR), states) / min(MAX_NAMES, used)
     # Of targets that share a credential the first is waited for by the others of its batch.
     waits = LOGIN_SECONDS + (CONVERSATION_SECONDS + LOGIN_SECONDS if at_once > used else 0)
     waiting = invocations * waits + (states / min(READERS, used) + asked) * CALL_SECONDS

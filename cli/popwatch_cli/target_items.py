@@ -52,7 +52,7 @@ ZONE_OF = {
 }  # fmt: skip
 """Abbreviations that people write for a zone, of which the IANA database has no name; one zone of each."""
 
-MOST_SAME_PROBLEMS = 5
+MAX_SAME_PROBLEMS = 5
 
 TEMPORARY = "popwatch-verify-"
 """How the ids begin that `popwatch verify` gives to what it makes for a time."""
@@ -235,7 +235,7 @@ def missing_target(target_id: str, items: Collection[str], names: Mapping[str, s
 def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> list[str]:
     """The mistakes of many targets, by line; an entry `_defaults` replaces `defaults`.
 
-    What is the same in more than `MOST_SAME_PROBLEMS` of them, such as a column that a file does not have, is said
+    What is the same in more than `MAX_SAME_PROBLEMS` of them, such as a column that a file does not have, is said
     once.
     """
     entries = list(entries)
@@ -264,7 +264,7 @@ def said_of(owners_by_problem: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each owner of a problem; for many of the same the first, and how many others there are."""
     mistakes: list[str] = []
     for explanation, owners in owners_by_problem.items():
-        if len(owners) > MOST_SAME_PROBLEMS:
+        if len(owners) > MAX_SAME_PROBLEMS:
             mistakes.append(f"{owners[0]} and {counted(len(owners) - 1, 'other')}: {explanation}")
         else:
             mistakes += [f"{whose}: {explanation}" for whose in owners]

@@ -15,10 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, MOST_DESCRIPTORS = 1 << 16 };
+enum { EVENTS = 256, MAX_DESCRIPTORS = 1 << 16 };
 enum { GREETING, QUITTING };
 
-static char phase[MOST_DESCRIPTORS];
+static char phase[MAX_DESCRIPTORS];
 
 static double seconds(struct timeval time) { return time.tv_sec + time.tv_usec / 1e6; }
 

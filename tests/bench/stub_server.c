@@ -17,18 +17,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 512, MOST_DESCRIPTORS = 1 << 20, MOST_STAMPS = 1 << 22 };
+enum { EVENTS = 512, MAX_DESCRIPTORS = 1 << 20, MAX_STAMPS = 1 << 22 };
 
 static const char GREETING[] = "+OK stub POP3 ready\r\n", BYE[] = "+OK bye\r\n";
 
 struct greeting { int descriptor; int64_t due_ns; };
 struct stamp { uint32_t address; struct timespec at; };
 
-static struct greeting queue[MOST_DESCRIPTORS]; /* a ring: all wait equally long, so the first in is the first due */
+static struct greeting queue[MAX_DESCRIPTORS]; /* a ring: all wait equally long, so the first in is the first due */
 static unsigned queue_head, queue_tail;
 static struct stamp *stamps;
 static unsigned stamp_count;
-static char silent_one[MOST_DESCRIPTORS];
+static char silent_one[MAX_DESCRIPTORS];
 
 static int64_t now_ns(void)
 {
@@ -56,7 +56,7 @@ static void greet(int descriptor)
 {
     struct sockaddr_in address;
     socklen_t size = sizeof address;
-    if (stamp_count < MOST_STAMPS && !getsockname(descriptor, (struct sockaddr *)&address, &size)) {
+    if (stamp_count < MAX_STAMPS && !getsockname(descriptor, (struct sockaddr *)&address, &size)) {
         stamps[stamp_count].address = address.sin_addr.s_addr;
         clock_gettime(CLOCK_REALTIME, &stamps[stamp_count].at);
         stamp_count++;
@@ -76,7 +76,7 @@ static void accept_all(int poll, int listener, int silent, int64_t delay_ns)
         if (delay_ns == 0)
             greet(descriptor);
         else
-            queue[queue_tail++ % MOST_DESCRIPTORS] = (struct greeting){descriptor, now_ns() + delay_ns};
+            queue[queue_tail++ % MAX_DESCRIPTORS] = (struct greeting){descriptor, now_ns() + delay_ns};
     }
 }
 
@@ -93,7 +93,7 @@ static int wait_ms(void)
 {
     if (queue_head == queue_tail)
         return 1000;
-    int64_t left = queue[queue_head % MOST_DESCRIPTORS].due_ns - now_ns();
+    int64_t left = queue[queue_head % MAX_DESCRIPTORS].due_ns - now_ns();
     return left <= 0 ? 0 : (int)(left / 1000000); /* the last millisecond is spun, so that no greeting is late */
 }
 
@@ -108,7 +108,7 @@ int main(int count, char **arguments)
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    stamps = calloc(MOST_STAMPS, sizeof *stamps);
+    stamps = calloc(MAX_STAMPS, sizeof *stamps);
     int watched[] = {listener, silent, STDIN_FILENO};
     for (int i = 0; i < 3; i++) {
         event.data.fd = watched[i];
@@ -127,8 +127,8 @@ int main(int count, char **arguments)
             else
                 read_from(descriptor);
         }
-        while (queue_head != queue_tail && queue[queue_head % MOST_DESCRIPTORS].due_ns <= now_ns())
-            greet(queue[queue_head++ % MOST_DESCRIPTORS].descriptor);
+        while (queue_head != queue_tail && queue[queue_head % MAX_DESCRIPTORS].due_ns <= now_ns())
+            greet(queue[queue_head++ % MAX_DESCRIPTORS].descriptor);
     }
 end:
     for (unsigned i = 0; i < stamp_count; i++) {

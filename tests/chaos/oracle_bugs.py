@@ -269,7 +269,7 @@ OF_POSTURES: Mapping[str, Sequence[Patch]] = {
     "what was not tested forgotten": [(PostureSummary, "filled_from", lambda now, _: now)],
     "another server compared": [(where, "with_present_posture", lambda _, health: health) for where in FORGETS],
     "posture alerted again": [(judging, "_report_posture", _again)],
-    "only one change alerted": [(posture_tests, "MOST_PENDING", 1)],
+    "only one change alerted": [(posture_tests, "MAX_PENDING", 1)],
     "posture not kept": [(Committer, "commit_posture", lambda *_: False)],
 }
 """These take an installation of days."""

@@ -17,7 +17,7 @@ from tests.chaos import facts
 from tests.chaos.facts import Finding, LoginTried, Policy
 from tests.chaos.oracle_times import MINUTE, SLACK, Times, longest_test, longest_time
 from tests.chaos.record import SKEW, Record
-from tests.chaos.record_logins import MOST_REFUSALS, REFUSALS, Logins
+from tests.chaos.record_logins import MAX_REFUSALS, REFUSALS, Logins
 
 ACCEPTED = ("accepted", "in-use")
 WORKS, LET_IN = "works", ("works", "in-use", "login-delay")
@@ -96,9 +96,9 @@ class LoginRules:
                 accepted.add(one.number)
                 row.clear()
             elif one.answer in REFUSALS and not (one.answer == "nothing" and one.number in accepted):
-                if len(row) >= MOST_REFUSALS and not self._is_under_way(one, row, was_accepted=one.number in accepted):
+                if len(row) >= MAX_REFUSALS and not self._is_under_way(one, row, was_accepted=one.number in accepted):
                     waited = self.record.time(one.order) - self.record.time(row[-1].order)
-                    wait = OTHERS_WAIT if one.number in accepted else HOUR * 2 ** (len(row) - MOST_REFUSALS)
+                    wait = OTHERS_WAIT if one.number in accepted else HOUR * 2 ** (len(row) - MAX_REFUSALS)
                     certain = any(it.answer == "rejected" for it in row)
                     if certain or waited < wait - SKEW:
                         text = f"login {len(row) + 1} in a row that counts, of {one.name} {one.number}, after {waited}"
@@ -110,7 +110,7 @@ class LoginRules:
         """Whether a login is of a message that had begun before, or something of weight went wrong since."""
         if not was_accepted:
             return False
-        begun = self.record.began[one.invocation].order < row[MOST_REFUSALS - 1].order
+        begun = self.record.began[one.invocation].order < row[MAX_REFUSALS - 1].order
         first = all(it.invocation != one.invocation for it in row)
         begin, now = self.record.time(row[0].order) - MINUTE, self.record.time(one.order)
         return (begun and first) or self.times.went_wrong(begin, now)
@@ -122,7 +122,7 @@ class LoginRules:
             if one.answer == "accepted":
                 rejected.pop((one.target, one.number), None)
             rejected[one.target, one.number] += one.answer == "rejected"
-            if rejected[one.target, one.number] > MOST_REFUSALS:
+            if rejected[one.target, one.number] > MAX_REFUSALS:
                 begin, now = self.record.time(one.order) - 3 * HOUR, self.record.time(one.order)
                 if not self.times.went_wrong(begin, now):
                     text = f"a third login with {one.name} {one.number}, rejected twice"
@@ -199,7 +199,7 @@ class LoginRules:
         died = any(not self.record.ended_well(one.invocation) for one in tried)
         if not died and self.record.failed:
             died = any(one.at < self.record.time(text.order) for one in self.record.failed)
-        if not died and max(by_revision.values(), default=0) < MOST_REFUSALS:
+        if not died and max(by_revision.values(), default=0) < MAX_REFUSALS:
             yield Finding("credential called wrong", text.order, target, text.subject)
 
     def _judge_unusable(self, text: facts.PublishedText, name: str) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from tests.chaos.record import NEVER, SKEW, Lifetime, Message, Test
 
 DAY = timedelta(days=1)
 LONGEST_LIFETIME, FIRST_WARNING = timedelta(days=398), timedelta(days=21)
-LIMITS, MOST_WARNINGS = 3, 3
+LIMITS, MAX_WARNINGS = 3, 3
 """Of one certificate; of a target within a day."""
 
 CERTAIN = 2
@@ -178,9 +178,9 @@ class Servers:
                     said[expires] += expires in first
                 if same_days and any(count > LIMITS for count in said.values()):
                     yield self._finding("too many messages", test, f"of one certificate: {dict(said)}")
-                if sum(test.began - it < DAY for it in times) > MOST_WARNINGS:
+                if sum(test.began - it < DAY for it in times) > MAX_WARNINGS:
                     yield self._finding("too many messages", test, "about certificates in a day")
-            elif test.passed and self.unheld(test) and sum(test.began - it < DAY for it in times) < MOST_WARNINGS:
+            elif test.passed and self.unheld(test) and sum(test.began - it < DAY for it in times) < MAX_WARNINGS:
                 for one in near:
                     expires = one.expires.replace(microsecond=0)
                     surely = one.expires - test.began <= first_limit(one, test) - SKEW

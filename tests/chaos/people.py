@@ -183,7 +183,7 @@ def draw_login(known: Configured, credentials: Sequence[str], faults: Faults) ->
     if faults.uniform(0, 1) < 0.3:
         return known
     name = faults.choice([credentials[0], credentials[0], *credentials])
-    every, most = faults.choice(LOGIN_EVERY), faults.choice([0, 0, MOST_MESSAGES])
+    every, most = faults.choice(LOGIN_EVERY), faults.choice([0, 0, MAX_MESSAGES])
     policy = replace(known.policy, login=name, login_every=every, max_messages=most)
     return replace(known, policy=policy, connection_fields={**known.connection_fields, "tls": "implicit"})
 
@@ -376,11 +376,11 @@ ONLY_SIMULATED: dict[str, Change] = {
 """What only simulated people do: real servers have a port each, and older versions do not know these fields."""
 
 LOGIN_EVERY = (60, 120, 120, 300, 300)
-MOST_MESSAGES = 100
+MAX_MESSAGES = 100
 OF_LOGINS: dict[str, Change] = {
     "login changed": _change_login,
     "login_every changed": _if_it_logs_in(_policy(login_every=_one_of(*LOGIN_EVERY))),
-    "max_messages changed": _if_it_logs_in(_policy(max_messages=_one_of(0, MOST_MESSAGES))),
+    "max_messages changed": _if_it_logs_in(_policy(max_messages=_one_of(0, MAX_MESSAGES))),
 }
 """What they do where targets log in."""
 

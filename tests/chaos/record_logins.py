@@ -24,7 +24,7 @@ LASTING = timedelta(minutes=14)
 FIRST_WAIT = timedelta(minutes=55)
 """After two refusals without a code, where nothing else is known; it is an hour, and clocks differ."""
 
-MOST_REFUSALS = 2
+MAX_REFUSALS = 2
 REFUSALS = ("rejected", "refused", "nothing")
 """Answers that may count against a credential."""
 
@@ -92,10 +92,10 @@ class Logins:
             return Meaning.DOUBTFUL
         counted = [self._counted(name, one, test.order) for one in stored]
         own = self._own_refusals(test, stored[-1], "refused")
-        if (not any(counted) and not own) or (test.login and all(len(it) < MOST_REFUSALS for it in counted)):
+        if (not any(counted) and not own) or (test.login and all(len(it) < MAX_REFUSALS for it in counted)):
             return Meaning.NOTHING
         waits = len(stored) == 1 and all(it and it.answer == "refused" for it in counted[-1])
-        waits = waits and len(own) >= MOST_REFUSALS and at - self.time(own[-1].order) < FIRST_WAIT
+        waits = waits and len(own) >= MAX_REFUSALS and at - self.time(own[-1].order) < FIRST_WAIT
         accepted = any(
             it.answer == "accepted" and waits and own[-1].order < it.order < test.order for it in self.tried[name]
         )
@@ -104,7 +104,7 @@ class Logins:
     def _is_left_out(self, test: facts.Tested, stored: CredentialChanged) -> bool:
         """Whether a target has refused a revision twice, once with `[AUTH]`, so that its greeting decides."""
         own = self._own_refusals(test, stored, *REFUSALS)
-        return len(own) >= MOST_REFUSALS and any(one.answer == "rejected" for one in own)
+        return len(own) >= MAX_REFUSALS and any(one.answer == "rejected" for one in own)
 
     def _own_refusals(self, test: facts.Tested, stored: CredentialChanged, *answers: str) -> list[LoginTried]:
         """The logins of a target that were refused with one of these, since it was last accepted."""

@@ -123,7 +123,7 @@ def test_files_of_targets_cost_little(tmp_path: Path, name: str) -> None:
 
 def test_a_prometheus_file_costs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read as a whole, so it may have fewer values: 200,000 take 200 MB, and 10 seconds here."""
-    monkeypatch.setattr("popwatch_cli.files.yaml.MOST_VALUES", 1000)
+    monkeypatch.setattr("popwatch_cli.files.yaml.MAX_VALUES", 1000)
     path = tmp_path / "prometheus.yml"
     path.write_text("scrape_configs: [" + "[]," * 1000 + "]\n")
     with pytest.raises(FileError, match="Line 1: there are too many values"):

@@ -24,7 +24,7 @@ from moto import mock_aws
 from popwatch.aws.credentials import (
     CACHED_FOR,
     CACHED_WITHOUT_AWS_FOR,
-    MOST_NAMES,
+    MAX_NAMES,
     READERS,
     Credentials,
 )
@@ -166,7 +166,7 @@ def test_ten_in_a_call(reading: Reading) -> None:
     found = reading.credentials.read([*names, *names])
     assert list(found) == names
     assert all(isinstance(one, StoredCredential) for one in found.values())
-    assert sorted(len(asked) for asked in reading.asked) == [1, 2, MOST_NAMES, MOST_NAMES]
+    assert sorted(len(asked) for asked in reading.asked) == [1, 2, MAX_NAMES, MAX_NAMES]
 
 
 def test_each_problem_is_one_of_its_own_credential(reading: Reading) -> None:
@@ -252,7 +252,7 @@ def test_a_slow_service_takes_its_time_once() -> None:
     over.set()
     assert took < 5
     assert len(begun) == 1 + READERS
-    assert all(isinstance(found[name], StoredCredential) for name in names[:MOST_NAMES])
+    assert all(isinstance(found[name], StoredCredential) for name in names[:MAX_NAMES])
     late = found[names[-1]]
     assert isinstance(late, CredentialProblem)
     assert (late.reason, late.code) == (Unusable.UNAVAILABLE, "TimeoutError")
@@ -260,7 +260,7 @@ def test_a_slow_service_takes_its_time_once() -> None:
 
 def test_what_is_denied_is_asked_for_alone_once_in_minutes(reading: Reading) -> None:
     """Eleven requests for ten credentials: not at each sweep. Whoever permits it waits for five minutes at most."""
-    names = [f"m-{number}" for number in range(MOST_NAMES)]
+    names = [f"m-{number}" for number in range(MAX_NAMES)]
     for name in names:
         reading.put(name)
     end = failing(reading, refusal("AccessDeniedException"))
@@ -268,7 +268,7 @@ def test_what_is_denied_is_asked_for_alone_once_in_minutes(reading: Reading) -> 
         found = reading.credentials.read(names)
         assert {one.reason for one in found.values() if isinstance(one, CredentialProblem)} == {Unusable.DENIED}
         reading.now += PROBLEM_CACHED_FOR
-    assert len(reading.asked) == 1 + MOST_NAMES
+    assert len(reading.asked) == 1 + MAX_NAMES
     end()
     reading.now += CACHED_FOR
     assert reading.user("m-0") == "m-0@example.net"

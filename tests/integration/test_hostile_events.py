@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import check_targets
 import show_report
 from popwatch.web.authentication import LONGEST_PASSWORD
-from popwatch.web.http import LARGEST_BODY, MOST_PARAMETERS
+from popwatch.web.http import LARGEST_BODY, MAX_PARAMETERS
 from tests.integration.world import new_world
 
 JSON = st.recursive(
@@ -141,7 +141,7 @@ URL = st.fixed_dictionaries(
 @given(JSON | URL)
 @example({"requestContext": {"http": {"method": "POST"}}, "body": "&" * 6_000_000, "rawPath": "/sign-in"})
 @example({"requestContext": {"http": {"method": "POST"}}, "body": "a&" * 4_000, "rawPath": "/sign-in"})
-@example({"requestContext": {"http": {"method": "GET"}}, "rawQueryString": "a=&" * (MOST_PARAMETERS + 1)})
+@example({"requestContext": {"http": {"method": "GET"}}, "rawQueryString": "a=&" * (MAX_PARAMETERS + 1)})
 @example({"requestContext": {"http": {"method": "GET"}}, "body": "!", "isBase64Encoded": True})
 @example(
     {"requestContext": {"http": {"method": "GET", "sourceIp": "fe80::1%x"}}, "headers": {"authorization": "Basic Og=="}}

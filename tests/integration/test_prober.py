@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase, RttSource
 from popwatch.model.targets import Target, parse_target
-from popwatch.prober.addresses import MOST_ADDRESSES, MOST_CONSIDERED, choose, interleave, is_local
+from popwatch.prober.addresses import MAX_ADDRESSES, MAX_CONSIDERED, choose, interleave, is_local
 from popwatch.prober.dns_messages import RecordType
-from popwatch.prober.loop import MOST_IN_FLIGHT, Prober, _Loop, probe
+from popwatch.prober.loop import MAX_IN_FLIGHT, Prober, _Loop, probe
 from popwatch.prober.name_servers import NameServers
 from popwatch.prober.poller import READABLE
 from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
@@ -615,7 +615,7 @@ def test_a_thousand_targets_with_a_lambdas_descriptors(server: ScriptedServer) -
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
     try:
         outcomes = run(
-            Prober(in_flight=MOST_IN_FLIGHT), [target(port, f"t{n}", max_test_seconds=20) for n in range(1000)]
+            Prober(in_flight=MAX_IN_FLIGHT), [target(port, f"t{n}", max_test_seconds=20) for n in range(1000)]
         )
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -763,7 +763,7 @@ class TestManyAddresses:
         refused = {f"127.0.0.{number}": "refused" for number in range(17, 41)}
         [outcome] = outcomes_at(healthy | refused, every=True)
         assert outcome.passed
-        assert outcome.untested_addresses == 40 - MOST_ADDRESSES
+        assert outcome.untested_addresses == 40 - MAX_ADDRESSES
         assert outcome.failed_addresses
         assert set(outcome.failed_addresses) <= {f"{address}: refused" for address in refused}
 
@@ -771,7 +771,7 @@ class TestManyAddresses:
     def test_all_of_40_refuse(self, every: bool) -> None:
         """The detail counts them, as there is no room for each; the list has each."""
         [outcome] = outcomes_at({f"127.0.0.{number}": "refused" for number in range(1, 41)}, every=every)
-        assert len(outcome.failed_addresses) == MOST_ADDRESSES
+        assert len(outcome.failed_addresses) == MAX_ADDRESSES
         assert outcome.detail == "All 16 tested addresses fail: 16 refused. 24 more were not tested."
 
     @pytest.mark.parametrize(("every", "script"), [(True, "healthy"), (False, "close")])
@@ -780,8 +780,8 @@ class TestManyAddresses:
         names = resolver({"pop.test": [f"127.0.1.{number}" for number in range(1, 101)]})
         port = server.listen(script, host="0.0.0.0")
         outcome = probe(target(port, host="pop.test", all_addresses=every), Prober(resolver=names))
-        assert outcome.untested_addresses == 100 - MOST_ADDRESSES
-        assert len(server.connections(port)) == MOST_ADDRESSES
+        assert outcome.untested_addresses == 100 - MAX_ADDRESSES
+        assert len(server.connections(port)) == MAX_ADDRESSES
 
     def test_thousands_of_addresses_do_not_hold_up_other_tests(self) -> None:
         """To ask the kernel for a route to each would take tenths of a second."""
@@ -794,7 +794,7 @@ class TestManyAddresses:
         names = resolver({"pop.test": [f"2001:db8::{number:x}" for number in range(1, 4001)]})
         outcome = probe(target(110, host="pop.test"), Prober(resolver=names, has_route=has_route))
         assert outcome.reason == "no-ipv6-route"
-        assert len(asked) <= MOST_CONSIDERED + 1  # and the one that says whether names are asked for IPv6
+        assert len(asked) <= MAX_CONSIDERED + 1  # and the one that says whether names are asked for IPv6
 
     @given(st.sets(st.ip_addresses().map(str), max_size=60), st.randoms())
     def test_the_same_are_tested_each_time(self, addresses: set[str], random: Random) -> None:
@@ -802,7 +802,7 @@ class TestManyAddresses:
         order = sorted(addresses)
         random.shuffle(order)
         chosen = choose(order)
-        assert len(chosen) == min(len(addresses), MOST_ADDRESSES)
+        assert len(chosen) == min(len(addresses), MAX_ADDRESSES)
         assert set(chosen) == set(choose(sorted(addresses)))
         assert chosen == [address for address in interleave(order) if address in chosen]
         assert {":" in address for address in chosen} == {":" in address for address in addresses}

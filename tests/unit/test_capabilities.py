@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from popwatch.prober.capabilities import (
     LONGEST_DELAY,
-    MOST_LINES,
+    MAX_LINES,
     NO_CAPA,
     Capabilities,
     CapabilityReader,
@@ -63,13 +63,13 @@ def test_lines_are_counted() -> None:
     """A reply without an end fails; what was listed twice has the arguments of both."""
     assert read(*[b"SASL PLAIN", b"SASL LOGIN PLAIN"]).mechanisms == ("PLAIN", "LOGIN")
     reader = CapabilityReader()
-    for _ in range(MOST_LINES):
+    for _ in range(MAX_LINES):
         reader.receive_line(b"TOP")
     with pytest.raises(TooManyLinesError):
         reader.receive_line(b"TOP")
 
 
-@given(st.lists(st.binary(max_size=60), max_size=MOST_LINES))
+@given(st.lists(st.binary(max_size=60), max_size=MAX_LINES))
 def test_any_lines_are_read(lines: list[bytes]) -> None:
     """No exception, and no more arguments than words that were sent."""
     reader = CapabilityReader()

@@ -28,8 +28,8 @@ from popwatch.decisions.credential_trials import (
     why_it_waits,
 )
 from popwatch.model.credential_state import (
-    MOST_REFUSING,
-    MOST_REJECTIONS,
+    MAX_REFUSING,
+    MAX_REJECTIONS,
     CredentialState,
     is_newer,
     revision,
@@ -397,11 +397,11 @@ def test_a_credential_is_shown_with_the_time_of_its_version() -> None:
 def test_the_item_does_not_grow_without_end() -> None:
     """If so many targets refuse it, no one tries it any more."""
     state = ACCEPTED
-    for number in range(MOST_REFUSING + 1):
+    for number in range(MAX_REFUSING + 1):
         state = ended(ended(state, f"t{number}", REJECTED), "a", PASSED)
         assert not state.blocked
     state = ended(ended(state, "one", REJECTED), "more", REJECTED)
-    assert len(state.refusals) == MOST_REFUSING
+    assert len(state.refusals) == MAX_REFUSING
     assert state.blocked
 
 
@@ -549,12 +549,12 @@ class Trials(RuleBasedStateMachine):
         for one, began in self.wrong.items():
             if one not in self.accepted:
                 assert all(after - before >= HOUR for before, after in pairwise(sorted(began)[1:]))
-                assert self.refusal is not REJECTED or self.died or len(began) <= MOST_REJECTIONS
+                assert self.refusal is not REJECTED or self.died or len(began) <= MAX_REJECTIONS
 
     @invariant()
     def after_a_rejection_of_an_accepted_one_few_try_it(self) -> None:
         """Another target, or the same one again and then another; beside those that have read before it was."""
-        assert max(self.sent_since_rejection.values(), default=0) <= MOST_REJECTIONS
+        assert max(self.sent_since_rejection.values(), default=0) <= MAX_REJECTIONS
 
     @invariant()
     def one_target_is_rejected_twice(self) -> None:

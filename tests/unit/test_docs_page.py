@@ -5,7 +5,7 @@ from pathlib import Path
 
 from popwatch.web.authentication import SESSION
 from popwatch.web.metrics import FAMILIES
-from popwatch.web.views import MOST_TIMELINES
+from popwatch.web.views import MAX_TIMELINES
 
 DOC = (Path(__file__).parents[2] / "docs" / "page.md").read_text()
 PROSE = " ".join(DOC.split())
@@ -21,4 +21,4 @@ def test_every_metric_is_documented() -> None:
 def test_limits_are_those_of_the_code() -> None:
     """The session, the number of timelines."""
     assert f"a signed cookie for {int(SESSION.total_seconds() // 3600)} hours" in PROSE
-    assert f"`timeline` of up to {MOST_TIMELINES} targets" in PROSE
+    assert f"`timeline` of up to {MAX_TIMELINES} targets" in PROSE

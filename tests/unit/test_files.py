@@ -642,7 +642,7 @@ def test_more_targets_than_a_file_may_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, begin: str, each: str
 ) -> None:
     """Each takes kilobytes, however short its line is: no more of the file is read, and one sentence says so."""
-    monkeypatch.setattr("popwatch_cli.files.entries.MOST_TARGETS", 50)
+    monkeypatch.setattr("popwatch_cli.files.entries.MAX_TARGETS", 50)
     file = tmp_path / name
     file.write_text(begin + each * 51 + ("]" if name == "b.json" else ""))
     with pytest.raises(FileError) as caught:

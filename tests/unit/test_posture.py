@@ -13,7 +13,7 @@ from popwatch.model.outcomes import Certificate, Role
 from popwatch.model.posture import _KNOWN as KNOWN
 from popwatch.model.posture import (
     LONGEST_SUMMARY,
-    MOST_SIBLINGS,
+    MAX_SIBLINGS,
     NO,
     NOT_TESTED,
     YES,
@@ -197,7 +197,7 @@ def test_each_kind_has_its_texts(kind: PostureIssue) -> None:
 
 answers = st.sampled_from(list(Answer))
 offers = st.none() | st.frozensets(st.sampled_from(KNOWN))
-ports = st.dictionaries(st.integers(1, 65_535), st.booleans(), max_size=MOST_SIBLINGS)
+ports = st.dictionaries(st.integers(1, 65_535), st.booleans(), max_size=MAX_SIBLINGS)
 summaries = st.builds(
     PostureSummary, answers, answers, answers, answers, answers, offers, offers, ports, st.sampled_from(["", "00ff"])
 )
@@ -214,7 +214,7 @@ def test_each_registered_mechanism_is_missed(name: str) -> None:
 
 def test_the_largest_summary() -> None:
     """All bits of both sides, and all ports."""
-    newer = {65_535 - number: True for number in range(MOST_SIBLINGS)}
+    newer = {65_535 - number: True for number in range(MAX_SIBLINGS)}
     largest = PostureSummary(in_clear=frozenset(KNOWN), in_tls=frozenset(KNOWN), newer=newer, server="00ff")
     assert len(str(largest).encode()) <= LONGEST_SUMMARY
     assert parse_summary(str(largest)) == largest

@@ -27,7 +27,7 @@ SHOWN = 254
 """Characters of a user, and of what is wrong with a credential, that are shown."""
 
 
-MOST_NAMED = 20
+MAX_NAMED = 20
 """Targets that are named of those that used a removed login."""
 
 
@@ -188,8 +188,8 @@ def remove(choice: Any, name: str, *, yes: bool) -> None:
     targets = targets_of(installation.target_table.read())
     using = [target_id for target_id, target in targets.items() if target.policy.login == name]
     if using:
-        named = ", ".join(map(whole, using[:MOST_NAMED])) + (
-            f" and {len(using) - MOST_NAMED} more" * (len(using) > MOST_NAMED)
+        named = ", ".join(map(whole, using[:MAX_NAMED])) + (
+            f" and {len(using) - MAX_NAMED} more" * (len(using) > MAX_NAMED)
         )
         say(f"Tested without a login then, unless `popwatch targets put ID login=OTHER`: {named}.", err=True)
         if not yes and not confirm(f"Remove {name}?", "Nothing was removed."):

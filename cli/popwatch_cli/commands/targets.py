@@ -55,7 +55,7 @@ from popwatch_cli.target_table import TargetTable
 ADDRESSES = {"email": re.compile(r"[^@\s]+@[^@\s]+"), "sms": re.compile(r"\+?[\d ()/-]{6,}")}
 """Values that people mean as receivers, of fields that are texts."""
 
-MOST_ON_A_LINE = 10
+MAX_ON_A_LINE = 10
 """Targets of which a sentence names each."""
 
 NAME_WIDTH, ORIGIN_WIDTH = 22, 15
@@ -441,7 +441,7 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
         raise UserError("\n".join([*broken, "Nothing was removed."]))
     table.write([], dict.fromkeys(chosen))
     warn_of_parents(left, _dependent_on(set(chosen), left))
-    if len(chosen) <= MOST_ON_A_LINE:
+    if len(chosen) <= MAX_ON_A_LINE:
         click.echo(f"Removed: {', '.join(map(whole, chosen))}.")
         return
     for name in chosen if yes or selection.ids else ():  # else they have been listed

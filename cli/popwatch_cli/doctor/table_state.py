@@ -22,7 +22,7 @@ from popwatch_cli.target_items import targets_of
 EVENTS_READ = timedelta(days=7)
 """How far back History is read for items that cannot be read."""
 
-MOST_READ = 1000
+MAX_READ = 1000
 """Targets whose events are read for that: a query each, so more would take minutes."""
 
 
@@ -91,7 +91,7 @@ class TableState:
         self._store.read_gaps(self._now - EVENTS_READ, self._now)
         read_totals(self._store, checkpoint, Period(self._now - EVENTS_READ, self._now))
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(self._read_events, sorted(records)[:MOST_READ]))
+            list(pool.map(self._read_events, sorted(records)[:MAX_READ]))
         return self._store.damaged
 
     def _read_events(self, target_id: str) -> None:

@@ -24,7 +24,7 @@ from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.text import clean, counted
 from popwatch_cli.files.entries import (
     LISTS,
-    MOST_MISTAKES_READ,
+    MAX_MISTAKES_READ,
     FileEntry,
     FileError,
     check_room,
@@ -40,7 +40,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20
 HIDDEN_FORMULA = re.compile(r"[;\t\r\n][\"'\s]*" + f"[{re.escape(''.join(FORMULA))}]")
 """A formula after a character at which a spreadsheet may begin another cell or line."""
 
-MOST_LINES_LISTED = 10
+MAX_LINES_LISTED = 10
 
 LARGEST_CELL = 1_000_000
 """Characters; Python's own limit is less than certificates may have."""
@@ -85,7 +85,7 @@ def read_csv(text: str) -> tuple[list[FileEntry], list[str]]:
         if len(row) == len(names):
             entries.append(_entry(line, names, row, mistakes))
             check_room(entries)
-            if len(mistakes) >= MOST_MISTAKES_READ:
+            if len(mistakes) >= MAX_MISTAKES_READ:
                 break
         else:
             lines_by_size.setdefault(len(row), []).append(line)
@@ -123,8 +123,8 @@ def _plain(name: str) -> str:
 
 def _wrong_size(lines: Sequence[int], size: int, expected: int) -> str:
     """The mistake of all rows with the same wrong number of cells."""
-    listed = ", ".join(map(str, lines[:MOST_LINES_LISTED]))
-    more = f" and {len(lines) - MOST_LINES_LISTED} more" if len(lines) > MOST_LINES_LISTED else ""
+    listed = ", ".join(map(str, lines[:MAX_LINES_LISTED]))
+    more = f" and {len(lines) - MAX_LINES_LISTED} more" if len(lines) > MAX_LINES_LISTED else ""
     word, verb = ("Line", "has") if len(lines) == 1 else ("Lines", "have")
     return f"{word} {listed}{more} {verb} {counted(size, 'cell')}, and the first line has {expected}."
 

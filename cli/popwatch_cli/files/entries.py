@@ -11,14 +11,14 @@ from popwatch_cli.errors import UserError
 
 # Limits of DynamoDB's numbers; it refuses others with an error that names no field, so they stay strings here.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
-MOST_DIGITS = 38
+MAX_DIGITS = 38
 SMALLEST, GREATEST = 1e-130, 9.99e125
 
 
-MOST_MISTAKES_READ = 1000
+MAX_MISTAKES_READ = 1000
 """Mistakes of a file after which no more of it is read: with one on each line they would fill the memory."""
 
-MOST_TARGETS = 50_000
+MAX_TARGETS = 50_000
 """Targets of a file: each takes up to some 3 kilobytes and 0.15 milliseconds, however short its line is."""
 
 LISTS = ("tags", "depends_on", "certificate_warn_days", "maintenance", "siblings")
@@ -70,15 +70,15 @@ class FileEntry:
 
 def check_room(entries: Sequence[FileEntry]) -> None:
     """Raise TooManyTargetsError if these are more targets than a file may have."""
-    if len(entries) > MOST_TARGETS:
-        raise TooManyTargetsError([f"The file has more than {MOST_TARGETS:,} targets: divide it into several files."])
+    if len(entries) > MAX_TARGETS:
+        raise TooManyTargetsError([f"The file has more than {MAX_TARGETS:,} targets: divide it into several files."])
 
 
 def to_number(text: str) -> int | float | str:
     """The number that a text represents, or the text itself if DynamoDB cannot store the number."""
     digits = text.lstrip("+-")
     if digits.isdecimal():
-        return int(text) if len(digits) <= MOST_DIGITS else text
+        return int(text) if len(digits) <= MAX_DIGITS else text
     number = float(text)
     fits = number == 0 or SMALLEST <= abs(number) <= GREATEST
     return number if fits else text

@@ -6,7 +6,7 @@ import re
 
 from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.text import clean
-from popwatch_cli.files.entries import JSON, MOST_MISTAKES_READ, FileEntry, FileError, check_room, load_json
+from popwatch_cli.files.entries import JSON, MAX_MISTAKES_READ, FileEntry, FileError, check_room, load_json
 
 LONGEST_LINE = 3_000_000
 """Characters of a line of JSON: an item of 400 KB, all of it escaped, takes less."""
@@ -43,7 +43,7 @@ def read_json(text: str) -> tuple[list[FileEntry], list[str]]:
             if line.lstrip()[0] == "{" and line.rstrip()[-1] in "{[,":  # it goes on in the next line
                 return _read_values(text)
             mistakes += error.mistakes
-            if len(mistakes) >= MOST_MISTAKES_READ:
+            if len(mistakes) >= MAX_MISTAKES_READ:
                 break
         check_room(entries)
     return entries, mistakes
@@ -56,7 +56,7 @@ def _read_values(text: str) -> tuple[list[FileEntry], list[str]]:
     place = _after_blanks(text, 0)
     is_array = text[place] == "["
     place, line, counted_to = _after_blanks(text, place + is_array), 1, 0
-    while place < len(text) and not (is_array and text[place] == "]") and len(mistakes) < MOST_MISTAKES_READ:
+    while place < len(text) and not (is_array and text[place] == "]") and len(mistakes) < MAX_MISTAKES_READ:
         line, counted_to = line + text.count("\n", counted_to, place), place
         try:
             fields, place = _value_at(text, place, line, mistakes)

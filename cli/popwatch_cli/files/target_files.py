@@ -16,17 +16,17 @@ from popwatch.model.text import counted
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import read_csv, write_csv
-from popwatch_cli.files.entries import MOST_MISTAKES_READ, FileEntry, FileError, UnreadableFileError, by_line
+from popwatch_cli.files.entries import MAX_MISTAKES_READ, FileEntry, FileError, UnreadableFileError, by_line
 from popwatch_cli.files.json import read_json
 from popwatch_cli.target_items import all_mistakes, unknown_fields, without_intervention_fields
 
 LARGEST_FILE = 64 * 1024 * 1024
 """Bytes; 50,000 targets with all their fields take less."""
 
-MOST_SEPARATORS = 3_000_000
+MAX_SEPARATORS = 3_000_000
 """In CSV and JSON lines: values are at most as many, and each takes some hundred bytes of memory once it is read."""
 
-MOST_MISTAKES = 10
+MAX_MISTAKES = 10
 """Lines that are no targets, of a file that may have nothing else."""
 
 STANDARD_INPUT = Path("-")
@@ -66,11 +66,11 @@ def _read(path: Path, otherwise: str = "") -> tuple[list[FileEntry], list[str]]:
 
 def _first_of(mistakes: Sequence[str]) -> list[str]:
     """The first mistakes, and the number of others; each is a sentence that begins with its line."""
-    if len(mistakes) <= MOST_MISTAKES + 1:
+    if len(mistakes) <= MAX_MISTAKES + 1:
         return list(mistakes)
-    place = re.split("[:,]| (?=is|has)", mistakes[MOST_MISTAKES], maxsplit=1)[0]
-    others = counted(len(mistakes) - MOST_MISTAKES - 1, "line")
-    return [*mistakes[:MOST_MISTAKES], f"{place} and {others} after it cannot be read either."]
+    place = re.split("[:,]| (?=is|has)", mistakes[MAX_MISTAKES], maxsplit=1)[0]
+    others = counted(len(mistakes) - MAX_MISTAKES - 1, "line")
+    return [*mistakes[:MAX_MISTAKES], f"{place} and {others} after it cannot be read either."]
 
 
 def _with_certificates(entry: FileEntry, folder: Path, mistakes: list[str]) -> FileEntry:
@@ -200,9 +200,9 @@ def with_ids(entries: Sequence[FileEntry], others: Sequence[str] = ()) -> list[F
         named = [entry for entry in result if entry.fields["target_id"]]
         unknown = unknown_fields(without_intervention_fields(entry.fields) for entry in named)
         found = by_line([*mistakes, *all_mistakes(named, {})], (entry.file for entry in entries))
-        more = len(found) - MOST_MISTAKES_READ
+        more = len(found) - MAX_MISTAKES_READ
         others = [f"There are {counted(more, 'more mistake')}."] if more > 0 else []
-        raise FileError([*found[:MOST_MISTAKES_READ], *others, *unknown])
+        raise FileError([*found[:MAX_MISTAKES_READ], *others, *unknown])
     return result
 
 
@@ -246,8 +246,8 @@ def _parse(file_format: str, text: str) -> tuple[list[FileEntry], list[str]]:
 
 def _check_separators(text: str, separators: str) -> None:
     """Raise FileError if a file may have so many values that they would fill the memory."""
-    if sum(map(text.count, separators)) > MOST_SEPARATORS:
-        raise FileError([f"The file has more than {MOST_SEPARATORS:,} values: split it."])
+    if sum(map(text.count, separators)) > MAX_SEPARATORS:
+        raise FileError([f"The file has more than {MAX_SEPARATORS:,} values: split it."])
 
 
 def serialize(file_format: str, items: list[dict[str, Any]]) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch_cli.files.entries import (
-    MOST_MISTAKES_READ,
+    MAX_MISTAKES_READ,
     FileEntry,
     FileError,
     TooManyTargetsError,
@@ -25,11 +25,11 @@ from popwatch_cli.files.entries import (
 )
 from popwatch_cli.files.yaml_errors import RefusedError, yaml_mistake
 
-MOST_VALUES = 200_000
+MAX_VALUES = 200_000
 """Values of a file that is read as a whole. Parsing takes some 50 microseconds and a kilobyte for each."""
 
-MOST_VALUES_OF_TARGET = 10_000
-MOST_VALUES_OF_TARGETS = 1_500_000
+MAX_VALUES_OF_TARGET = 10_000
+MAX_VALUES_OF_TARGETS = 1_500_000
 """Values of one target, and of a whole file of targets, which are read one after another."""
 
 _INT = "tag:yaml.org,2002:int"
@@ -59,7 +59,7 @@ def read_value(text: str) -> Any:
     """The value of a text such as `[berlin, dovecot]`. Raises FileError."""
     with _yaml_errors(text):
         loader = _Loader(text)
-        loader.allow(MOST_VALUES_OF_TARGET)
+        loader.allow(MAX_VALUES_OF_TARGET)
         return loader.get_single_data()
 
 
@@ -80,9 +80,9 @@ def read_blocks(text: str) -> Any:
     with _yaml_errors(text):
         loader = _Loader(text)
         loader.is_foreign = True
-        loader.allow(MOST_VALUES)
+        loader.allow(MAX_VALUES)
         node = loader.get_single_node()
-        loader.expanded = MOST_VALUES
+        loader.expanded = MAX_VALUES
         return _plain(loader, node)
 
 
@@ -133,8 +133,8 @@ class _Loader(yaml.SafeLoader):
         self.is_foreign = False
 
     def allow(self, values: int) -> None:
-        """Allow so many values from here on; with them there must not be more than `MOST_VALUES_OF_TARGETS`."""
-        self._allowed = min(self._values + values, MOST_VALUES_OF_TARGETS)
+        """Allow so many values from here on; with them there must not be more than `MAX_VALUES_OF_TARGETS`."""
+        self._allowed = min(self._values + values, MAX_VALUES_OF_TARGETS)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Refuse aliases, tags and too many values while the file is parsed, before anything is constructed."""
@@ -178,7 +178,7 @@ def _entries(loader: Any, mistakes: list[str]) -> Iterator[FileEntry]:
     if loader.check_event(yaml.StreamEndEvent):
         return
     loader.get_event()  # the document begins
-    loader.allow(MOST_VALUES_OF_TARGET)
+    loader.allow(MAX_VALUES_OF_TARGET)
     event = loader.peek_event()
     if isinstance(event, yaml.CollectionStartEvent) and event.tag is None:
         yield from _entries_of(loader, loader.get_event(), mistakes)
@@ -195,7 +195,7 @@ def _entries_of(loader: Any, begin: Any, mistakes: list[str]) -> Iterator[FileEn
     loader.anchors = {}
     end = yaml.SequenceEndEvent if isinstance(begin, yaml.SequenceStartEvent) else yaml.MappingEndEvent
     while not loader.check_event(end):
-        loader.allow(MOST_VALUES_OF_TARGET)
+        loader.allow(MAX_VALUES_OF_TARGET)
         node = loader.compose_node(None, None)
         value = node if end is yaml.SequenceEndEvent else loader.compose_node(None, None)
         try:
@@ -205,7 +205,7 @@ def _entries_of(loader: Any, begin: Any, mistakes: list[str]) -> Iterator[FileEn
             yield _named_entry(loader, node, value) if is_named else _entry(loader, node, node.start_mark.line + 1)
         except FileError as error:
             mistakes += error.mistakes
-            if len(mistakes) >= MOST_MISTAKES_READ:
+            if len(mistakes) >= MAX_MISTAKES_READ:
                 raise FileError([]) from None
         loader.anchors = {}
     loader.get_event()

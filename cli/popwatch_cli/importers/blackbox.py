@@ -43,7 +43,7 @@ EQUIVALENTS = {"scrape_timeout": "is not imported: the `timeout` of the module i
 """Settings of a job that are not imported, with what is instead."""
 
 EXPORTER_PORT = 9115
-MOST_FILES = 1000
+MAX_FILES = 1000
 """Files that a pattern of `file_sd_configs` may name."""
 
 _NO_LABELS = Block({}, 0, {})
@@ -189,7 +189,7 @@ class Reader:
             # as in Prometheus, only the name may be a pattern, so no more than one folder is looked through
             path = folder / str(pattern)
             try:
-                files = sorted(path.parent.glob(path.name))[:MOST_FILES]
+                files = sorted(path.parent.glob(path.name))[:MAX_FILES]
                 if not files:
                     raise FileError(["it does not exist here."])
                 for file in files:

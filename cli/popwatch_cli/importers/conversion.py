@@ -17,7 +17,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y
 _PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d|w|y)")
 _NOT_IN_IDS = re.compile(r"[^\w.]+")
 
-MOST_TARGETS = 100_000
+MAX_TARGETS = 100_000
 """As many as one stack can watch."""
 
 LONGEST_NAME = 100
@@ -29,15 +29,15 @@ TEST_SECONDS = (1, 60)
 LONGEST_ID = 120
 """Characters of an id, of 128 that it may have: so a number still fits behind it."""
 
-MOST_WARNINGS = 200_000
+MAX_WARNINGS = 200_000
 
-MOST_LISTED = 10
+MAX_LISTED = 10
 """Lines, services and targets that a warning names; of others it gives the number."""
 
 NAMES, _VERB = "\0", "\1"
 """In a sentence the place of the names that it is about, and of `is` or `are`; no text that is shown has these."""
 
-MOST_STEPS = 30_000_000
+MAX_STEPS = 30_000_000
 """Names, characters of commands, and inherited directives, each of which counts `DIRECTIVE`, that a file expands to."""
 
 DIRECTIVE = 16
@@ -48,7 +48,7 @@ DIRECTIVE = 16
 class Budget:
     """What reading a file may cost: a short file can expand to gigabytes by what it repeats."""
 
-    left: int = MOST_STEPS
+    left: int = MAX_STEPS
 
     def spend(self, steps: int) -> None:
         """Raise FileError if there have been too many steps."""
@@ -68,12 +68,12 @@ class Place(NamedTuple):
 class ImportWarnings:
     """Sentences on what was not imported, or was changed, each with the lines that it is about.
 
-    Raises FileError for more than `MOST_WARNINGS`.
+    Raises FileError for more than `MAX_WARNINGS`.
     """
 
     _places: dict[str, dict[Place, None]] = field(default_factory=dict)
     _names: dict[str, dict[str, None]] = field(default_factory=dict)
-    _budget: Budget = field(default_factory=lambda: Budget(MOST_WARNINGS))
+    _budget: Budget = field(default_factory=lambda: Budget(MAX_WARNINGS))
 
     def add(self, place: Place, sentence: str, name: str = "") -> None:
         """Add a sentence for a line, and maybe a name; the same sentence is shown once, with all lines and names.
@@ -113,19 +113,19 @@ class ImportWarnings:
 def _list_of(places: Sequence[Place]) -> str:
     """The lines of places, by file: `Lines 3, 8`, or `mail.cfg line 3; web.cfg lines 1, 2`."""
     by_file: dict[str, list[str]] = {}
-    for place in places[:MOST_LISTED]:
+    for place in places[:MAX_LISTED]:
         by_file.setdefault(place.file, []).append(str(place.line))
     listed = "; ".join(
         f"{file} {'line' if len(lines) == 1 else 'lines'} {', '.join(lines)}".strip() for file, lines in by_file.items()
     )
-    more = f" and {len(places) - MOST_LISTED:,} more" if len(places) > MOST_LISTED else ""
+    more = f" and {len(places) - MAX_LISTED:,} more" if len(places) > MAX_LISTED else ""
     return (listed if any(by_file) else listed.capitalize()) + more
 
 
 def _some(names: Sequence[str]) -> str:
     """Some of the names: `a, b and 4,990 more`."""
-    more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
-    return ", ".join(names[:MOST_LISTED]) + more
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more
 
 
 @dataclass(slots=True)

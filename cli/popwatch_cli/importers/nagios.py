@@ -14,7 +14,7 @@ from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.importers.conversion import (
     DELAYS,
     LONGEST_NAME,
-    MOST_TARGETS,
+    MAX_TARGETS,
     NAMES,
     Budget,
     Ids,
@@ -198,8 +198,8 @@ class Services:
         self._budget.spend(len(names))
         found = chosen(names, self._hosts)
         self._pairs += len(found)
-        if self._pairs > MOST_TARGETS:
-            raise FileError([f"There are more than {MOST_TARGETS:,} services, one for each host: import fewer."])
+        if self._pairs > MAX_TARGETS:
+            raise FileError([f"There are more than {MAX_TARGETS:,} services, one for each host: import fewer."])
         return found
 
     def _named_hosts(self, service: Definition) -> list[str]:

@@ -17,7 +17,7 @@ from popwatch_cli.importers.conversion import ImportWarnings, Place
 from popwatch_cli.importers.nagios_objects import IMPORTED_KINDS, Definition
 from popwatch_cli.target_items import shown, whole
 
-MOST_FILES = 20_000
+MAX_FILES = 20_000
 """Files and folders that are looked at: a main configuration may name the root of a file system."""
 
 _DEFINE = re.compile(r"define\s+(\w+)\s*\{?\s*(.*)")
@@ -104,8 +104,8 @@ class Files:
         if real in self._seen:
             return False
         self._seen.add(real)
-        if len(self._seen) > MOST_FILES:
-            raise FileError([f"There are more than {MOST_FILES:,} files: import some of the folders."])
+        if len(self._seen) > MAX_FILES:
+            raise FileError([f"There are more than {MAX_FILES:,} files: import some of the folders."])
         return True
 
     def _read_file(self, path: Path, content: bytes) -> None:

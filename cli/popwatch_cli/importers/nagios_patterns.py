@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from popwatch_cli.importers.conversion import NAMES, Budget, ImportWarnings, Place
-from popwatch_cli.importers.relabelling import LONGEST_VALUE, MOST_REPEATS, repeats
+from popwatch_cli.importers.relabelling import LONGEST_VALUE, MAX_REPEATS, repeats
 from popwatch_cli.target_items import shown
 
 MARKS = ("*", "?", "+", r"\.")
@@ -71,7 +71,7 @@ class NamePatterns:
     def _search(self, pattern: str, known: Iterable[str]) -> list[str] | None:
         text = pattern.lstrip("*")  # at the beginning, where there is nothing to repeat, glibc leaves it out
         loops = repeats(text)
-        if len(text) > LONGEST_VALUE or _NOT_POSIX.search(text) or loops > MOST_REPEATS:
+        if len(text) > LONGEST_VALUE or _NOT_POSIX.search(text) or loops > MAX_REPEATS:
             return None
         try:
             compiled = re.compile(text, re.ASCII | re.DOTALL)

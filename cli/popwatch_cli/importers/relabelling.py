@@ -20,10 +20,10 @@ ACTIONS = {
 }  # fmt: skip
 
 LONGEST_PATTERN, LONGEST_VALUE = 500, 300
-MOST_REPEATS = 3
+MAX_REPEATS = 3
 """Repetitions without an end in a pattern: matching may take as many loops over a value, one inside the other."""
 
-MOST_OPTIONAL, MOST_CHOICES = 4, 3
+MAX_OPTIONAL, MAX_CHOICES = 4, 3
 """Optional parts, and groups of alternatives: each multiplies the ways in which a pattern can match."""
 
 _TEMPLATE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
@@ -126,7 +126,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     """A pattern of RE2 as Python's. Raises NotApplicable if it is another thing there, or may take too long."""
     if len(pattern) > LONGEST_PATTERN or _NOT_RE2.search(pattern) or _NOT_PYTHON.search(pattern):
         raise NotApplicable(f"its regex is not understood: {shown(pattern)}")
-    if repeats(pattern) > MOST_REPEATS:
+    if repeats(pattern) > MAX_REPEATS:
         raise NotApplicable(f"its regex may take too long: {shown(pattern)}")
     try:
         return re.compile(pattern, re.ASCII | re.DOTALL)
@@ -135,7 +135,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def repeats(pattern: str) -> int:
-    """How many repetitions a pattern has; more than `MOST_REPEATS` if matching could take exponential time.
+    """How many repetitions a pattern has; more than `MAX_REPEATS` if matching could take exponential time.
 
     That is so if something of variable length is repeated, or if many optional parts or alternatives follow each other.
     """
@@ -145,7 +145,7 @@ def repeats(pattern: str) -> int:
     for character in text:
         if character in "*+{":
             if just_closed:
-                return MOST_REPEATS + 1
+                return MAX_REPEATS + 1
             count += 1
         just_closed = character == ")" and groups[-1]
         if character == "(":
@@ -155,8 +155,8 @@ def repeats(pattern: str) -> int:
         elif character == ")" and len(groups) > 1:
             inner = groups.pop()
             groups[-1] = inner or groups[-1]
-    if text.count("?") > MOST_OPTIONAL or len(re.findall(r"\([^()]*\|", text)) > MOST_CHOICES:
-        return MOST_REPEATS + 1
+    if text.count("?") > MAX_OPTIONAL or len(re.findall(r"\([^()]*\|", text)) > MAX_CHOICES:
+        return MAX_REPEATS + 1
     return count
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from popwatch.model.outcomes import Certificate
-from popwatch.model.posture import MOST_SIBLINGS, Answer, CapaReply, Posture, PostureFinding, PostureSummary, Sibling
+from popwatch.model.posture import MAX_SIBLINGS, Answer, CapaReply, Posture, PostureFinding, PostureSummary, Sibling
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, iso
 
@@ -134,7 +134,7 @@ def _why_not_asked(port: int, target: Target, posture: Posture) -> str:
         return "this is the port itself"
     if posture.certificate is None:
         return f"not asked, since port {target.port} shows none to compare with"
-    return f"not asked, since at most {MOST_SIBLINGS} ports are"
+    return f"not asked, since at most {MAX_SIBLINGS} ports are"
 
 
 def _capa_text(reply: CapaReply | None) -> str:

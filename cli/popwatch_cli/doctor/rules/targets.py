@@ -32,7 +32,7 @@ ALL_WEEK = timedelta(days=8)
 
 STEP = timedelta(minutes=15)
 
-MOST_COMPARED = 100_000
+MAX_COMPARED = 100_000
 """Pairs of names that are compared to find what may have been meant, which takes a second or two."""
 
 SHOWN = 300
@@ -136,7 +136,7 @@ def check_parents(targets: Mapping[str, Target], items: Items = NO_ITEMS) -> Ite
             if parent not in targets:
                 missing[parent].append(target.target_id)
     for parent, names in missing.items():
-        comparable = len(missing) * len(targets) <= MOST_COMPARED
+        comparable = len(missing) * len(targets) <= MAX_COMPARED
         hint = clean(did_you_mean(parent, targets, mark=""), SHOWN) if comparable else ""
         removal = _without_parents([targets[name] for name in names], {parent}, items)
         yield warning(

@@ -31,7 +31,7 @@ CACHED_FOR = timedelta(minutes=5)
 CACHED_WITHOUT_AWS_FOR = timedelta(hours=1)
 """How long a credential is used while AWS does not answer: its faults are none of the server that is tested."""
 
-MOST_NAMES = 10
+MAX_NAMES = 10
 """Names in one request (docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html)."""
 
 READ_SECONDS = 5.0
@@ -212,7 +212,7 @@ class Credentials:
 
 def _groups(names: Sequence[str]) -> list[Sequence[str]]:
     """Names of one request each."""
-    return [names[first : first + MOST_NAMES] for first in range(0, len(names), MOST_NAMES)]
+    return [names[first : first + MAX_NAMES] for first in range(0, len(names), MAX_NAMES)]
 
 
 def _is_of(known: StoredCredential, values: Mapping[str, _Value]) -> bool:

@@ -40,7 +40,7 @@ from popwatch.model.health import Transition
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.posture import PostureChange
 from popwatch.model.records import (
-    MOST_BATCHES,
+    MAX_BATCHES,
     EventKind,
     HistoryEvent,
     InterventionEvent,
@@ -85,7 +85,7 @@ GAPS = "gaps"
 LONGEST_ID = 1024
 """Bytes of a target's id: it is part of History's partition keys, which take 2,048 bytes."""
 
-MOST_DAMAGED = 1000
+MAX_DAMAGED = 1000
 """Damaged items that a store remembers, and logs, beside how many there were."""
 
 KEY_SHOWN, WHY_SHOWN = 200, 200
@@ -585,7 +585,7 @@ class Store:
 
     def _batch_count(self, entry: tuple[str, Any]) -> tuple[str, str]:
         count, used = entry
-        if not 1 <= int(count) <= MOST_BATCHES:
+        if not 1 <= int(count) <= MAX_BATCHES:
             raise DamagedError("no fleet has so many batches")
         return str(int(count)), iso(self._past(used))
 
@@ -631,7 +631,7 @@ class Store:
 
     def _record_damage(self, table: str, key: str, error: Exception) -> None:
         """Record that an item cannot be read, and log it the first time that this store meets it."""
-        if (table, key) in self.damaged or len(self.damaged) >= MOST_DAMAGED:
+        if (table, key) in self.damaged or len(self.damaged) >= MAX_DAMAGED:
             return
         self.damaged[table, key] = clean(str(error), WHY_SHOWN)
         shown = {"table": table, "key": clean(key, KEY_SHOWN), "why": self.damaged[table, key]}

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_of, chunks
-from popwatch.model.records import MOST_BATCHES, Record, check_record
+from popwatch.model.records import MAX_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
 from popwatch.model.targets import Problem, Target, message_fields, target_parser
 from popwatch.model.text import iso
@@ -17,7 +17,7 @@ from popwatch.model.time_limits import MESSAGE_AHEAD, OLDEST_MESSAGE
 MESSAGE_BYTES = 900_000
 """The most that one message carries; SQS takes 1,048,576 bytes, attributes included."""
 
-MOST_ATTEMPTS = 100
+MAX_ATTEMPTS = 100
 """Of a message: many more than there are before its tests go to the dead-letter queue."""
 
 
@@ -141,13 +141,13 @@ def refusal(work: Work, now: datetime) -> str:
             return f"its time {iso(work.at)} is more than an hour old, or more than 15 minutes ahead"
         most = LARGEST_BATCH
         return f"it names {len(work.target_ids)} targets, {most} are allowed" if len(work.target_ids) > most else ""
-    if not 0 <= work.number < work.batches <= MOST_BATCHES:
+    if not 0 <= work.number < work.batches <= MAX_BATCHES:
         return f"there is no batch {work.number} of {work.batches}"
     if isinstance(work, RollupJob):
         return f"its hour {iso(work.hour)} is in the future" if work.hour > now else ""
     if not now - OLDEST_MESSAGE <= work.tick <= now + MESSAGE_AHEAD:
         return f"its tick {iso(work.tick)} is more than an hour old, or more than 15 minutes ahead"
-    if not timedelta() <= work.next_tick - work.tick <= 2 * TICK or not 0 <= work.attempt <= MOST_ATTEMPTS:
+    if not timedelta() <= work.next_tick - work.tick <= 2 * TICK or not 0 <= work.attempt <= MAX_ATTEMPTS:
         return f"its next tick {iso(work.next_tick)} or its attempt {work.attempt} cannot be"
     for test in work.tests:
         try:

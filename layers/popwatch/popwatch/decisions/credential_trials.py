@@ -27,8 +27,8 @@ from typing import assert_never
 
 from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credential_state import (
-    MOST_REFUSING,
-    MOST_REJECTIONS,
+    MAX_REFUSING,
+    MAX_REJECTIONS,
     CredentialState,
     Refusal,
     is_newer,
@@ -275,7 +275,7 @@ def after_login(
                 return None
             others_trial = state.tried_at is not None and not ours  # it counts until it has ended
             refusals = [one for one in state.refusals if one.target_id != target_id]
-            if state.rejections > MOST_REJECTIONS:  # all waited, and the others may have been mended with this one
+            if state.rejections > MAX_REJECTIONS:  # all waited, and the others may have been mended with this one
                 refusals = [one if one.certain else replace(one, count=1) for one in refusals]
             return CredentialState(
                 state.name,
@@ -312,9 +312,9 @@ def _refused(
         return replace(state, tried_at=tried_at, refusals=refusals, said=said, version=state.version + 1)
     rejections = state.rejections + 1
     if not ours:  # several may log in at once with what was accepted: that is one doubt
-        rejections = max(state.rejections, min(rejections, MOST_REJECTIONS))
-    if len(refusals) > MOST_REFUSING:
-        refusals, rejections = refusals[1:], max(rejections, MOST_REJECTIONS)
+        rejections = max(state.rejections, min(rejections, MAX_REJECTIONS))
+    if len(refusals) > MAX_REFUSING:
+        refusals, rejections = refusals[1:], max(rejections, MAX_REJECTIONS)
     return replace(
         state,
         passed_at=None,
@@ -334,7 +334,7 @@ def _shared_wait(state: CredentialState) -> timedelta:
     """After the last of several refusals in a row without a code, before any target tries it."""
     if not state.was_accepted:
         return _wait(state.rejections - 1)
-    return WITNESS_WAIT if state.rejections == MOST_REJECTIONS else _wait(state.rejections - MOST_REJECTIONS)
+    return WITNESS_WAIT if state.rejections == MAX_REJECTIONS else _wait(state.rejections - MAX_REJECTIONS)
 
 
 def _wait(number: int) -> timedelta:

@@ -21,7 +21,7 @@ LEAST_NETWORKS = 3
 NEARLY_ALL = 0.9
 """The share of the targets that passed before which must fail."""
 
-MOST_TICKS = 2
+MAX_TICKS = 2
 """Ticks in `LOOKBACK_MINUTES` whose outcomes may be inconclusive; what fails after that is judged."""
 
 LOOKBACK_MINUTES = 15

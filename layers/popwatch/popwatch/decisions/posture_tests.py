@@ -14,7 +14,7 @@ HOUR_OF_DAY = timedelta(hours=1)
 """Postures are tested at 24 times of the day, those of many targets at once: an invocation waits for servers, and each
 wait is paid for."""
 
-MOST_PENDING = 20
+MAX_PENDING = 20
 """Changes that wait to be alerted; a server has about thirty things that could be otherwise."""
 
 
@@ -45,7 +45,7 @@ def with_posture(target: Target, health: Health, posture: Posture) -> Health:
     changes = map(pending_text, worse(before, posture)) if before else ()
     kept = posture.kept_after(before, server_fingerprint(target))
     waiting = (it for it in health.posture_pending if still_holds(it, kept))
-    pending = tuple(dict.fromkeys((*waiting, *changes)))[:MOST_PENDING]
+    pending = tuple(dict.fromkeys((*waiting, *changes)))[:MAX_PENDING]
     return replace(health, posture=str(kept), posture_pending=pending)
 
 

@@ -31,10 +31,10 @@ IN_FLIGHT = timedelta(minutes=3)
 SHORTEST_DELAY = 10
 """Seconds: the least that the fields of the delays take."""
 
-MOST_LATE_SECONDS = 120
+MAX_LATE_SECONDS = 120
 """Seconds: a tick may come a minute late, and the test before it may take another."""
 
-MOST_QUEUE_DELAY = timedelta(minutes=15)
+MAX_QUEUE_DELAY = timedelta(minutes=15)
 """A message sent so long after its tick was moved back from the dead-letter queue: requeueing ends much earlier."""
 
 LONGEST_LOGIN_DELAY = timedelta(minutes=15)
@@ -201,7 +201,7 @@ def late_seconds_of(
         return late_seconds
     own = round((began - tested_tick).total_seconds())
     overtakes = own >= late_seconds + delay or own <= late_seconds - SHORTEST_DELAY
-    return own if overtakes and 0 <= own <= MOST_LATE_SECONDS else late_seconds
+    return own if overtakes and 0 <= own <= MAX_LATE_SECONDS else late_seconds
 
 
 def own_late_seconds(health: Health, tested: datetime | None, began: datetime | None) -> int:
@@ -211,7 +211,7 @@ def own_late_seconds(health: Health, tested: datetime | None, began: datetime | 
     """
     if health.state not in FAILING or tested is None or began is None:
         return 0
-    return min(max(round((began - tested).total_seconds()), 0), MOST_LATE_SECONDS)
+    return min(max(round((began - tested).total_seconds()), 0), MAX_LATE_SECONDS)
 
 
 def longest_time_to_alert(
@@ -273,7 +273,7 @@ def receivable_at(tick: datetime, sent_at: datetime | None, delay_seconds: float
     if sent_at is None:
         return tick
     at = max(sent_at, tick) if delay_seconds is None else sent_at + timedelta(seconds=delay_seconds)
-    return tick if at > tick + MOST_QUEUE_DELAY else at
+    return tick if at > tick + MAX_QUEUE_DELAY else at
 
 
 def is_stale(health: Health, policy: Policy, since: datetime, now: datetime) -> bool:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.text import iso
 
-MOST_REJECTIONS = 2
+MAX_REJECTIONS = 2
 """Rejections in a row after which a credential is not tried any more: servers lock accounts after three to five."""
 
-MOST_REFUSING = 50
+MAX_REFUSING = 50
 """Targets that a state remembers as refusing a credential that others accept; beyond that none tries it any more."""
 
 FORM = 2
@@ -35,7 +35,7 @@ class Refusal:
     @property
     def repeated(self) -> bool:
         """Whether the target has refused it as often as it is tried in a row."""
-        return self.count >= MOST_REJECTIONS
+        return self.count >= MAX_REJECTIONS
 
     @property
     def lasts(self) -> bool:
@@ -90,7 +90,7 @@ class CredentialState:
     @property
     def blocked(self) -> bool:
         """Whether all targets wait: until it changes, or for a time if the servers may be to blame."""
-        return self.rejections >= MOST_REJECTIONS
+        return self.rejections >= MAX_REJECTIONS
 
     @property
     def blocked_for_good(self) -> bool:

@@ -28,13 +28,13 @@ _QUOTED = 40
 
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
-_MOST_EXPECTED = 10
+_MAX_EXPECTED = 10
 """Texts that a greeting must contain: they are looked for in every test."""
 
-_MOST_PARENTS = 10
+_MAX_PARENTS = 10
 """Targets that one may depend on: a record names those that fail."""
 
-_MOST_SIBLINGS = 8
+_MAX_SIBLINGS = 8
 """Ports of a host whose certificates are compared: a digest of a posture has room for so many."""
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -168,12 +168,12 @@ def _at_most(most: int, what: str, entries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _expected(value: object) -> tuple[str, ...]:
-    return _at_most(_MOST_EXPECTED, "texts", _strings(200)(value))
+    return _at_most(_MAX_EXPECTED, "texts", _strings(200)(value))
 
 
 def _parents(value: object) -> tuple[str, ...]:
     names = dict.fromkeys(_id(entry) for entry in as_list(value) if not is_blank(entry))
-    return _at_most(_MOST_PARENTS, "targets", tuple(names))
+    return _at_most(_MAX_PARENTS, "targets", tuple(names))
 
 
 def _credential(value: object) -> str:
@@ -188,8 +188,8 @@ def _credential(value: object) -> str:
 def _ports(value: object) -> tuple[int, ...]:
     parse_port = _integer(1, 65_535)
     entries = [entry for entry in as_list(_split(value)) if str(entry).strip()]
-    if len(entries) > _MOST_SIBLINGS:
-        raise ValueError(f"it has {len(entries)} ports, {_MOST_SIBLINGS} are allowed")
+    if len(entries) > _MAX_SIBLINGS:
+        raise ValueError(f"it has {len(entries)} ports, {_MAX_SIBLINGS} are allowed")
     return tuple(dict.fromkeys(map(parse_port, entries)))
 
 

@@ -13,7 +13,7 @@ from popwatch.model.outcomes import Certificate
 LONGEST_SUMMARY = 100
 """Bytes of a summary in a record."""
 
-MOST_SIBLINGS = 9
+MAX_SIBLINGS = 9
 """Other ports of a host whose certificates are compared, as many as the field `siblings` takes and one more."""
 
 RENEWED_AFTER = timedelta(days=1)
@@ -144,7 +144,7 @@ class PostureSummary:
             self,
             in_clear=_last_known(before.in_clear, self.in_clear),
             in_tls=_last_known(before.in_tls, self.in_tls),
-            newer=dict(list(newer.items())[-MOST_SIBLINGS:]),
+            newer=dict(list(newer.items())[-MAX_SIBLINGS:]),
             **kept,
         )
 
@@ -206,7 +206,7 @@ class Posture:
 
     def _compared(self) -> Iterator[tuple[int, bool]]:
         own = self.certificate
-        for sibling in self.siblings[:MOST_SIBLINGS]:
+        for sibling in self.siblings[:MAX_SIBLINGS]:
             other = sibling.certificate
             if own and other:
                 yield sibling.port, own.subject == other.subject and other.begins > own.begins + RENEWED_AFTER

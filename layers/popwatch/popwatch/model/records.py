@@ -17,7 +17,7 @@ from popwatch.model.serialization import DamagedError, serialize, stored_as
 from popwatch.model.text import iso
 from popwatch.model.time_limits import STORED_AHEAD
 
-MOST_BATCHES = 1024
+MAX_BATCHES = 1024
 """Of a fleet: as many as 800,000 targets have. A larger number is a damaged one."""
 
 LONGEST_DELAY = timedelta(days=1)
@@ -42,17 +42,17 @@ class OutboxEntry:
     given_up: bool = False
 
 
-MOST_OUTBOX = 300_000
+MAX_OUTBOX = 300_000
 """Bytes of a record's outbox as JSON, never less than in DynamoDB, where an item takes 400 KB; the rest is small."""
 
 
 def bounded(outbox: tuple[OutboxEntry, ...]) -> tuple[tuple[OutboxEntry, ...], int]:
-    """An outbox without its oldest messages, as far as it is above `MOST_OUTBOX`, and how many those were.
+    """An outbox without its oldest messages, as far as it is above `MAX_OUTBOX`, and how many those were.
 
     A record that is too large cannot be written, and its target's state would stand still. Transitions stay.
     """
     sizes = [len(json.dumps(serialize(entry)).encode()) for entry in outbox]
-    excess, kept, dropped = sum(sizes) - MOST_OUTBOX, list[OutboxEntry](), 0
+    excess, kept, dropped = sum(sizes) - MAX_OUTBOX, list[OutboxEntry](), 0
     for entry, size in zip(outbox, sizes, strict=True):
         if excess <= 0 or entry.message is None:
             kept.append(entry)

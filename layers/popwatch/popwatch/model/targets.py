@@ -44,7 +44,7 @@ An item, the defaults and a record travel in one message of at most 1 MiB. Certi
 SMALL = 200
 """Texts this short do not count towards LARGEST_ITEM."""
 
-MOST_BITS = 1000
+MAX_BITS = 1000
 """Bits of an integer. DynamoDB keeps none that is longer, and above 1,024 there is no float for it."""
 
 EXPLAINED = 300
@@ -374,13 +374,13 @@ def _is_small(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= SMALL
     if isinstance(value, int):
-        return value.bit_length() <= MOST_BITS
+        return value.bit_length() <= MAX_BITS
     return value is None or isinstance(value, float)
 
 
 def _json_size(value: object) -> int:
     """The characters of a value as JSON; more than fit for what JSON or the stack cannot hold."""
-    if isinstance(value, int):  # longer than MOST_BITS
+    if isinstance(value, int):  # longer than MAX_BITS
         return LARGEST_ITEM + 1
     try:
         return len(json.dumps(value, default=str))

@@ -16,10 +16,10 @@ from popwatch.model.text import clean
 HasRoute = Callable[[str, int], bool]
 """Whether there is a route to an IPv6 address and port."""
 
-MOST_ADDRESSES = 16
+MAX_ADDRESSES = 16
 """Addresses of one host that a test connects to; else the owner of a zone could use popwatch as a port scanner."""
 
-MOST_CONSIDERED = 128
+MAX_CONSIDERED = 128
 """Addresses of which a test finds out whether they may be connected to: a reply of the DNS can hold thousands, and to
 find out takes 50 microseconds for each, in which no other test goes on."""
 
@@ -144,7 +144,7 @@ def _all_fail(failures: Sequence[str], untested: int) -> str:
     return f"{clean(f'{tested}: {counts}', DETAIL_SHOWN - len(rest) - 1)}.{rest}"
 
 
-def choose(addresses: Sequence[str], most: int = MOST_ADDRESSES) -> list[str]:
+def choose(addresses: Sequence[str], most: int = MAX_ADDRESSES) -> list[str]:
     """The addresses that a test may connect to, in the order in which they are tried (RFC 8305 section 4).
 
     Of more than `most` always the same are taken, or the result would depend on the draw; which ones is decided by a

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MOST_LINES = 100
+MAX_LINES = 100
 """Lines of a reply to CAPA; servers send about ten."""
 
 LONGEST_DELAY = 86_400
@@ -64,7 +64,7 @@ class CapabilityReader:
         if line == b".":
             return Capabilities(self._arguments)
         self._lines += 1
-        if self._lines > MOST_LINES:
+        if self._lines > MAX_LINES:
             raise TooManyLinesError
         words = line.removeprefix(b".").decode("ascii", "replace").upper().split()
         if words:

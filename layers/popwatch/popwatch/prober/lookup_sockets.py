@@ -20,7 +20,7 @@ READS_PER_ITERATION = 256
 """Messages that are read from a name server before the loop goes on: a flood of them must not stop the tests."""
 
 
-MOST_STREAMS = 20
+MAX_STREAMS = 20
 """Replies that are fetched by TCP at once: their descriptors are of those that the tests leave for everything else."""
 
 
@@ -110,7 +110,7 @@ class LookupSockets:
                 continue  # an ICMP error of an earlier send; it is reported once, and the question is repeated
             by_tcp = self._lookups.receive(data, server, time.monotonic())
             asked = [stream.question for stream in self._streams.values()]
-            if by_tcp and by_tcp not in asked and len(asked) < MOST_STREAMS:
+            if by_tcp and by_tcp not in asked and len(asked) < MAX_STREAMS:
                 self._open_stream(server, by_tcp)
 
     def _open_stream(self, server: int, question: Question) -> None:

@@ -41,7 +41,7 @@ Some name servers never answer a question for AAAA (RFC 4074 section 4.1).
 UNANSWERED_SECONDS = 1.5
 """A name without an answer for so long counts as one that fails, when it is decided whether the name servers do."""
 
-MOST_FAILURES = 2
+MAX_FAILURES = 2
 """Replies such as SERVFAIL until a question is given up, if there are no more name servers than that."""
 
 _log = logging.getLogger("popwatch.prober.lookups")
@@ -206,7 +206,7 @@ class Lookups:
     def fail(self, question: Question, detail: str, now: float) -> None:
         """A name server could not answer, or could not be reached. The question is repeated, to a limit."""
         question.failures += 1
-        if question.failures >= max(MOST_FAILURES, len(self.name_servers.servers)):
+        if question.failures >= max(MAX_FAILURES, len(self.name_servers.servers)):
             self._give_up(question, detail, now)
 
     def results(self) -> list[LookupResult]:

@@ -30,14 +30,14 @@ from popwatch.prober.poller import make_poller
 from popwatch.prober.probe import Probe, name_of
 from popwatch.prober.resolver import LookupResult, Name, Resolver
 
-MOST_IN_FLIGHT = 900
+MAX_IN_FLIGHT = 900
 """Tests at once; Lambda allows 1,024 descriptors, and AWS's clients, the log and second addresses need some."""
 
 DESCRIPTOR_RESERVE = 124
 """Descriptors that the tests leave for everything else."""
 
-MOST_RACES = 60
-"""Second connections beyond MOST_IN_FLIGHT; they use the reserve, so that they are possible at full load too."""
+MAX_RACES = 60
+"""Second connections beyond MAX_IN_FLIGHT; they use the reserve, so that they are possible at full load too."""
 
 LAUNCHES_PER_ITERATION = 64
 """Tests begun before the loop polls its sockets again: a burst of connects must not delay the first answers."""
@@ -246,7 +246,7 @@ class _Loop:
 
     def may_race(self) -> bool:
         """Whether there is a descriptor left for a second connection of a test."""
-        return len(self._by_descriptor) < self._in_flight + MOST_RACES
+        return len(self._by_descriptor) < self._in_flight + MAX_RACES
 
     def test_further_addresses(self, probe: Probe, addresses: Sequence[str]) -> None:
         """Test each of a host's further addresses, as soon as there are descriptors for them."""
@@ -422,5 +422,5 @@ class _Loop:
 def _most_in_flight() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return MOST_IN_FLIGHT
-    return max(1, min(MOST_IN_FLIGHT, soft - DESCRIPTOR_RESERVE))
+        return MAX_IN_FLIGHT
+    return max(1, min(MAX_IN_FLIGHT, soft - DESCRIPTOR_RESERVE))

@@ -8,10 +8,10 @@ from popwatch.prober.addresses import is_address
 
 RESOLV_CONF, HOSTS = Path("/etc/resolv.conf"), Path("/etc/hosts")
 
-MOST_SERVERS = 3
+MAX_SERVERS = 3
 """Name servers that are used (MAXNS of resolv.conf(5))."""
 
-MOST_DOTS = 15
+MAX_DOTS = 15
 """The greatest `ndots` (resolv.conf(5))."""
 
 PORT = 53
@@ -61,8 +61,8 @@ def read_resolv_conf(text: str) -> NameServers:
             search = tuple(value.strip(".").lower() for value in values if value.strip("."))
         elif keyword == "options":
             dots = [value.removeprefix("ndots:") for value in values if value.startswith("ndots:")]
-            ndots = next((min(int(number), MOST_DOTS) for number in dots if number.isdecimal()), ndots)
-    return NameServers(tuple(servers[:MOST_SERVERS]) or (("127.0.0.1", PORT),), search, ndots)
+            ndots = next((min(int(number), MAX_DOTS) for number in dots if number.isdecimal()), ndots)
+    return NameServers(tuple(servers[:MAX_SERVERS]) or (("127.0.0.1", PORT),), search, ndots)
 
 
 def read_hosts(text: str) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from popwatch.model.fields import TlsMode, TlsVersion
 from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode, Outcome, Phase
-from popwatch.model.posture import MOST_SIBLINGS, Answer, CapaReply, Posture, Sibling
+from popwatch.model.posture import MAX_SIBLINGS, Answer, CapaReply, Posture, Sibling
 from popwatch.model.targets import Target
 from popwatch.model.text import clean
 from popwatch.prober.capabilities import Capabilities
@@ -288,7 +288,7 @@ def _trusts(result: _Result | None) -> tuple[Answer, str]:
 def _sibling_ports(port: int, named: Sequence[int]) -> list[int]:
     """The other port of POP3, then those that are named."""
     other = {POP3_PORT: (POP3S_PORT,), POP3S_PORT: (POP3_PORT,)}.get(port, ())
-    return [it for it in dict.fromkeys((*other, *named)) if it != port][:MOST_SIBLINGS]
+    return [it for it in dict.fromkeys((*other, *named)) if it != port][:MAX_SIBLINGS]
 
 
 def _to_sibling(relaxed: Target, port: int) -> _Connection:

@@ -28,7 +28,7 @@ from popwatch.model.outcomes import (
 from popwatch.model.targets import Problem, Target, login_problems, mailbox_excess, tls_relaxations
 from popwatch.model.text import clean, counted, milliseconds
 from popwatch.prober import timestamps
-from popwatch.prober.addresses import MOST_CONSIDERED, choose, is_address, sockaddr
+from popwatch.prober.addresses import MAX_CONSIDERED, choose, is_address, sockaddr
 from popwatch.prober.login import Login
 from popwatch.prober.poller import MAYBE_ENDED, READABLE
 from popwatch.prober.pop3 import Conversation, Failed, FailureKind, Finished, Greeted, LoginEnded, TlsWanted
@@ -43,7 +43,7 @@ STAGGER_SECONDS = 0.25
 RECEIVE_SIZE = 4096
 """Bytes of one read; a reply has at most 512, a TLS flight a few thousand."""
 
-MOST_BYTES = 256 * 1024
+MAX_BYTES = 256 * 1024
 """The most bytes that a test reads: enough for a TLS handshake with a long chain, a limit for a flood."""
 
 MISSING_SHOWN = 60
@@ -301,7 +301,7 @@ class Probe:
 
     def _connect_to(self, addresses: tuple[str, ...]) -> None:
         self._phase = Phase.CONNECT
-        considered = choose(addresses, MOST_CONSIDERED)
+        considered = choose(addresses, MAX_CONSIDERED)
         allowed = [it for it in considered if self._loop.allows(it)]
         if not allowed:
             self._fields["address"] = addresses[0]
@@ -483,8 +483,8 @@ class Probe:
                 self._end_broken(error)
                 return
             self._received += len(data)
-            if self._received > MOST_BYTES:
-                self._end(ErrorCode.PROTOCOL, "too-much-data", f"The server sent more than {MOST_BYTES} bytes.")
+            if self._received > MAX_BYTES:
+                self._end(ErrorCode.PROTOCOL, "too-much-data", f"The server sent more than {MAX_BYTES} bytes.")
                 return
             self._handle_data(data)
             more = to_the_end or len(data) == RECEIVE_SIZE or self._conversation.in_mid_line

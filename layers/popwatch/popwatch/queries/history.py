@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from popwatch.aws.store import Store, SweepCheckpoint, TargetTotals
-from popwatch.decisions.schedule import MOST_QUEUE_DELAY, STOPPED_AFTER, batch_of
+from popwatch.decisions.schedule import MAX_QUEUE_DELAY, STOPPED_AFTER, batch_of
 from popwatch.model.health import State, Transition
 from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, PublishedAlert, Record
 from popwatch.model.samples import Sample
@@ -189,7 +189,7 @@ def read_transitions(store: Store, records: Iterable[Record], period: Period) ->
         record.target_id for record in records if record.health.since is None or record.health.since > period.begin
     ]
     # A transition is stored by the tick of its test, which begins later: by its lateness and the queue's.
-    found = _read_events(store, changed, replace(period, begin=period.begin - MOST_QUEUE_DELAY), EventKind.TRANSITION)
+    found = _read_events(store, changed, replace(period, begin=period.begin - MAX_QUEUE_DELAY), EventKind.TRANSITION)
     return {name: within for name, events in found.items() if (within := _since(period.begin, events))}
 
 

@@ -25,7 +25,7 @@ from popwatch.decisions.credential_trials import held_back, without_login
 from popwatch.decisions.judging import changes_nothing, delay_seconds, judge
 from popwatch.decisions.own_network import (
     LOOKBACK_MINUTES,
-    MOST_TICKS,
+    MAX_TICKS,
     FaultCause,
     NetworkFaultDetector,
     has_been_reached,
@@ -50,7 +50,7 @@ from popwatch.sweep.outbox import OutboxDelivery
 COMMIT_THREADS = 8
 """Commits under way at once: each waits some milliseconds for AWS, and the prober's loop must not."""
 
-MOST_REQUEUES = 3
+MAX_REQUEUES = 3
 """How often tests that an invocation could not finish go back to the queue before they go to the dead-letter queue."""
 
 SEND_AHEAD = timedelta(seconds=2)
@@ -311,7 +311,7 @@ class BatchTester:
 
     @cached_property
     def _may_be_inconclusive(self) -> bool:
-        """Whether fewer than `MOST_TICKS` recent ticks were inconclusive: a real outage must not stay unreported."""
+        """Whether fewer than `MAX_TICKS` recent ticks were inconclusive: a real outage must not stay unreported."""
         batch, since = self._batch, self._batch.tick - timedelta(minutes=LOOKBACK_MINUTES)
         samples = self._store.read_samples(batch.batches, batch.number, since, batch.tick)
         minutes = {
@@ -319,7 +319,7 @@ class BatchTester:
             for tick, results in samples
             if any(sample.inconclusive for sample in results.values())
         }
-        return len(minutes) < MOST_TICKS
+        return len(minutes) < MAX_TICKS
 
     def _record_inconclusive(self, deferred: list[tuple[PlannedTest, Outcome]]) -> None:
         """Record outcomes that prove nothing, and test again at the next tick what would not be due then."""
@@ -410,13 +410,13 @@ class BatchTester:
         """Send back to the queue what was not tested in time or not committed, for another invocation.
 
         It is still the same tick, so a test that was committed after all is not judged again; the alert of it is sent
-        by that invocation, as this one has given it up. After `MOST_REQUEUES` the
+        by that invocation, as this one has given it up. After `MAX_REQUEUES` the
         error fails the invocation, and the message ends in the dead-letter queue, which has an alarm.
         """
         if not unfinished:
             return
-        if self._batch.attempt >= MOST_REQUEUES:
-            raise UnfinishedError(f"{len(unfinished)} tests could not be finished in {MOST_REQUEUES + 1} invocations.")
+        if self._batch.attempt >= MAX_REQUEUES:
+            raise UnfinishedError(f"{len(unfinished)} tests could not be finished in {MAX_REQUEUES + 1} invocations.")
         batch = replace(
             self._batch,
             tests=tuple(unfinished),

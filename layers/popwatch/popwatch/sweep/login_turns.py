@@ -23,7 +23,7 @@ LONGEST_WAIT = 40.0
 Two logins that begin `SECOND_AFTER` seconds apart, and last as long as a test with a login does by default, fit in.
 """
 
-MOST_UNANSWERED = 2
+MAX_UNANSWERED = 2
 """Logins of a credential without an answer, under way or ended, before all others log in or wait.
 
 When both have ended without one, they log in: a wrong password would have been refused by then, so the servers are to
@@ -89,7 +89,7 @@ class LoginTurns:
         """Whether it is a target's turn while nothing has shown that the credential is right."""
         if turns.is_unknown or waited < SECOND_AFTER:
             return turns.first in ("", target_id)
-        return len(turns.under_way) + turns.unanswered < MOST_UNANSWERED
+        return len(turns.under_way) + turns.unanswered < MAX_UNANSWERED
 
     def end(self, target_id: str, result: LoginResult) -> None:
         """A target's test has ended, with or without a login."""
@@ -102,7 +102,7 @@ class LoginTurns:
             turns.refused, turns.doubted_by = True, target_id if result.verdict is LoginVerdict.UNCLEAR else ""
         elif not turns.over:
             turns.unanswered += result.unanswered
-            turns.over = turns.unanswered >= MOST_UNANSWERED
+            turns.over = turns.unanswered >= MAX_UNANSWERED
             if turns.first == target_id:
                 turns.refused = turns.is_unknown
                 turns.first = ""  # its server does not answer: another one is the first

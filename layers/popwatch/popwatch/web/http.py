@@ -16,7 +16,7 @@ WORTH_COMPRESSING = 1000
 LARGEST_BODY = 10_000
 """Bytes of a request's body; a password has at most 128. The limit holds before authentication, for anyone."""
 
-MOST_PARAMETERS = 100
+MAX_PARAMETERS = 100
 
 _NEVER = re.compile(r"q=0(\.0*)?")
 
@@ -113,5 +113,5 @@ def cookies_of(header: str) -> dict[str, str]:
 
 
 def query_of(text: str) -> dict[str, list[str]]:
-    """The parameters of a query string or a form. Raises ValueError for more than `MOST_PARAMETERS`."""
-    return parse_qs(text, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    """The parameters of a query string or a form. Raises ValueError for more than `MAX_PARAMETERS`."""
+    return parse_qs(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)

@@ -31,11 +31,11 @@ BY_TEST = timedelta(hours=1)
 SAMPLES_MAY_BE_LATE = timedelta(minutes=5)
 """How late the samples of a tick may be written."""
 
-MOST_KEPT = 50
+MAX_KEPT = 50
 """Targets whose samples of the last 24 hours are kept in memory: reading them each time would be expensive."""
 
-MOST_TIMELINES = 50
-MOST_EVENTS = 200
+MAX_TIMELINES = 50
+MAX_EVENTS = 200
 
 LEFT_OUT = ("attributes", "line", "message_id", "target_id")
 """Fields of an alert that the page does not show."""
@@ -89,9 +89,9 @@ class Views:
         return fleet_status_to_json(snapshot.fleet_status, overall, snapshot.at)
 
     def timelines(self, target_ids: Iterable[str], zone: tzinfo = UTC) -> dict[str, Any]:
-        """The last 90 days of some targets, by days of that zone; of at most `MOST_TIMELINES`."""
+        """The last 90 days of some targets, by days of that zone; of at most `MAX_TIMELINES`."""
         snapshot = self.now()
-        wanted = set(list(target_ids)[:MOST_TIMELINES])
+        wanted = set(list(target_ids)[:MAX_TIMELINES])
         found = [status for status in snapshot.fleet_status.targets if status.target.target_id in wanted]
         periods = self._read_periods(snapshot, found).targets
         return self._timelines(snapshot, periods, zone)
@@ -112,7 +112,7 @@ class Views:
             "timeline": self._timelines(snapshot, {target_id: period}, zone)[target_id],
             "recent": _series(self._recent(snapshot, target_id, recent), recent),
             "outages": [outage_to_json(outage) for outage in reversed(period.durations.outages)],
-            "events": [self._event(event) for event in events[:MOST_EVENTS]],
+            "events": [self._event(event) for event in events[:MAX_EVENTS]],
         }
 
     def _read_periods(self, snapshot: StatusSnapshot, targets: Iterable[TargetStatus]) -> FleetAvailability:
@@ -154,7 +154,7 @@ class Views:
         kept |= dict(read_samples(self._store, snapshot.fleet_status.checkpoint, target_id, Period(begin, period.end)))
         with self._lock:
             self._samples[target_id] = kept
-            while len(self._samples) > MOST_KEPT:
+            while len(self._samples) > MAX_KEPT:
                 del self._samples[next(iter(self._samples))]
         return sorted(kept.items(), key=itemgetter(0))
 

@@ -3,9 +3,9 @@
 
 const STATES = ["lost", "down", "warn", "untested", "maintenance", "suspended", "up"];
 const FAILING = ["lost", "down", "warn"];
-const MOST_GROUPS = 12; // groups shown at first: those with most failing targets
-const MOST_TIMELINES = 50; // in one request, the limit of the API
-const MOST_TESTS = 60; // bars of a target that has been watched for less than an hour
+const MAX_GROUPS = 12; // groups shown at first: those with most failing targets
+const MAX_TIMELINES = 50; // in one request, the limit of the API
+const MAX_TESTS = 60; // bars of a target that has been watched for less than an hour
 const FEWEST_BARS = { tests: 20, hours: 24, days: 30 }; // room for what is still to come
 const LONGEST_WAIT = 120; // seconds until a test that is due has a result: a minute to the next sweep, and its own time
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -233,7 +233,7 @@ function showGroups() {
   }
   const byGroup = ([a], [b]) => collator.compare(a, b);
   const worstFirst = [...groups].sort((one, other) => other[1].failing - one[1].failing || byGroup(one, other));
-  const shown = worstFirst.filter(([name], index) => view.allGroups || index < MOST_GROUPS || name === view.group).sort(byGroup);
+  const shown = worstFirst.filter(([name], index) => view.allGroups || index < MAX_GROUPS || name === view.group).sort(byGroup);
   const entries = shown.map(([name, group]) => ({
     key: `=${name}`, number: null, style: group.failing ? STATES[group.worst] : "", pressed: view.group === name,
     label: group.failing ? `${name}: ${group.failing} of ${group.all} failing` : `${name}: ${group.all}`,
@@ -435,8 +435,8 @@ const isDrawn = (id) => {
 
 async function showTimelines() {
   const wanted = [...visible].filter((id) => view.targets.has(id) && !isDrawn(id));
-  for (let start = 0; start < wanted.length; start += MOST_TIMELINES) {
-    const ids = wanted.slice(start, start + MOST_TIMELINES);
+  for (let start = 0; start < wanted.length; start += MAX_TIMELINES) {
+    const ids = wanted.slice(start, start + MAX_TIMELINES);
     const targets = ids.map((id) => view.targets.get(id));
     try {
       const found = await get(`api/timelines?${new URLSearchParams([["zone", ZONE], ...ids.map((id) => ["id", id])])}`);
@@ -457,7 +457,7 @@ const unitOf = (timeline) => (timeline.tests?.length ? "tests" : timeline.hours 
 // The bars of a timeline: what each is called, and its seconds of up, down and so on.
 function barsOf(timeline) {
   if (timeline.tests?.length) {
-    return timeline.tests.slice(-MOST_TESTS).map((test) => ({ name: dateTime(test.at), text: test.error ?? ms(test.rtt_ms), [test.error ? "down" : "up"]: 1 }));
+    return timeline.tests.slice(-MAX_TESTS).map((test) => ({ name: dateTime(test.at), text: test.error ?? ms(test.rtt_ms), [test.error ? "down" : "up"]: 1 }));
   }
   if (timeline.hours) return timeline.hours.map((part) => ({ ...part, name: dateTime(part.hour).slice(0, 16), text: shares(part) }));
   const known = timeline.days.filter((part) => !timeline.known_since || part.day >= dateTime(timeline.known_since).slice(0, 10));
