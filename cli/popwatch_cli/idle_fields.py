@@ -6,7 +6,7 @@ from typing import Any
 from popwatch.model.fields import DEFAULTS_ID, Family, TlsMode, TlsVersion, is_blank
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.model.windows import WeeklyWindow
-from popwatch_cli.target_items import said_of, shown_id, without_id
+from popwatch_cli.target_items import problem_lines, shown_id, without_id
 
 NONE: Mapping[str, Mapping[str, Any]] = {}
 
@@ -28,7 +28,7 @@ def idle_fields(
         for problem in idle_fields_of(item, defaults):
             if problem not in known:
                 owners.setdefault(problem.explanation, []).append(shown_id(name))
-    return said_of(owners)
+    return problem_lines(owners)
 
 
 def idle_fields_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Problem]:

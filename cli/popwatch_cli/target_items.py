@@ -245,7 +245,7 @@ def all_mistakes(entries: Iterable[FileEntry], defaults: Mapping[str, Any]) -> l
         for problem in mistakes_of(entry.fields, own):
             whose = f"{_line(entry, problem)}{shown_id(entry.fields['target_id'])}"
             owners_by_problem.setdefault(problem.explanation, []).append(whose)
-    return by_line(said_of(owners_by_problem))
+    return by_line(problem_lines(owners_by_problem))
 
 
 def broken_by_defaults(items: Mapping[str, Item], before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -257,10 +257,10 @@ def broken_by_defaults(items: Mapping[str, Item], before: Mapping[str, Any], aft
             for problem in parse_target(item, without_id(after)).problems:
                 if problem not in present:
                     owners_by_problem.setdefault(problem.explanation, []).append(shown_id(name))
-    return said_of(owners_by_problem)
+    return problem_lines(owners_by_problem)
 
 
-def said_of(owners_by_problem: Mapping[str, Sequence[str]]) -> list[str]:
+def problem_lines(owners_by_problem: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each owner of a problem; for many of the same the first, and how many others there are."""
     mistakes: list[str] = []
     for explanation, owners in owners_by_problem.items():
