@@ -89,13 +89,13 @@ class Oracle:
     def _may_begin_without_login(self, message: Message) -> bool:
         """Whether it may be about a run that begins with a test held back, as a login failed in maintenance."""
         tests = [it for it in self.record.tests[message.target] if it.may_end_run and it.made_order < message.order]
-        return bool(tests) and (message.summary or message.id_time in [_whole(it.began) for it in tests])
+        return bool(tests) and (message.summary or message.id_time in [_to_second(it.began) for it in tests])
 
     # ---- outages
 
     def _judge_run(self, run: Run) -> None:
         """A run and its messages: each `down` that was due, none that was not, and `recovered`."""
-        said = self._said_of(run)
+        said = self._alerts_of(run)
         downs = [said["down", number] for number in sorted(n for event, n in said if event == "down")]
         self.counted["runs"] += 1
         if not run.unambiguous or self._is_throttled_in(run):
@@ -121,7 +121,7 @@ class Oracle:
     def _judge_texts(self, run: Run, said: Alerts, failure_indexes: Sequence[int]) -> None:
         """Each text is of the user's own field, or of popwatch, as the target said."""
         target, emails = run.lifetime.target, [one for copies in said.values() for one in copies]
-        sms = [it for it in self.record.own_sms if it.target == target and it.id_time == _whole(run.since)]
+        sms = [it for it in self.record.own_sms if it.target == target and it.id_time == _to_second(run.since)]
         for message in (*emails, *sms):
             self.counted["texts of the user"] += message.channel == "sms" or bool(figures_of(message.text).own)
             for what in wrong_texts(run, message, failure_indexes):
@@ -150,7 +150,7 @@ class Oracle:
                 text = f"down {message.number} of {run.since}, with the test at {tests[0].began}"
                 self._report("alert in spite of a hold", message.order, run.lifetime.target, text)
 
-    def _said_of(self, run: Run) -> Alerts:
+    def _alerts_of(self, run: Run) -> Alerts:
         """The messages of a run."""
         said: Alerts = defaultdict(list)
         for message in self._of_run[run.failed[0].made_order]:
@@ -168,7 +168,7 @@ class Oracle:
     @staticmethod
     def _is_about(message: Message, run: Run) -> bool:
         if message.id_time:
-            return message.id_time in map(_whole, run.may_begin) and run.failed[0].made_order < message.order
+            return message.id_time in map(_to_second, run.may_begin) and run.failed[0].made_order < message.order
         if message.event == "down":
             near = message.time - run.since < 12 * HOUR
             return near and f"{run.since:%H:%M}Z" in message.text and run.failed[0].made_order < message.order
@@ -514,7 +514,7 @@ class Oracle:
                     )
 
 
-def _whole(time: datetime) -> datetime:
+def _to_second(time: datetime) -> datetime:
     return time.replace(microsecond=0)
 
 

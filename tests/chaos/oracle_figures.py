@@ -195,7 +195,7 @@ def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     ]
     if said.last_good is None:
         return
-    meant = [test for test in before if said.last_good in (_whole(test.tick), _whole(test.began))]
+    meant = [test for test in before if said.last_good in (_to_second(test.tick), _to_second(test.began))]
     if not meant:
         yield f"last good {said.last_good}, when it did not pass before {run.since}"
         return
@@ -214,7 +214,7 @@ def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
         yield f"last good {said.last_good}, not {newer[-1].tick}"
 
 
-def _whole(time: datetime) -> datetime:
+def _to_second(time: datetime) -> datetime:
     return time.replace(microsecond=0)
 
 

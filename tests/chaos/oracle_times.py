@@ -137,7 +137,7 @@ class Times:
             held = known and any(since < fault_free.at and fault_free.since < end for since, end in known.windows)
             either = held or answered is None
             delays = passing if answered else (*passing, *failing) if either else failing
-            longest = _whole(max(delays)) + MINUTE + SLACK
+            longest = _in_minutes(max(delays)) + MINUTE + SLACK
             made = [record.time(test.made_order) for test in record.tests[target]]
             self.counted["targets without faults"] += 1
             for before, after in pairwise([begin, *(at for at in made if begin < at < fault_free.at), fault_free.at]):
@@ -154,8 +154,11 @@ class Times:
                 if change.answers or known is None or known.policy is None or known.server != server:
                     continue
                 end = record.time(change.order) + longest_time(known.policy, longest_test(known)) + SLACK
-                rest = _whole(max(known.policy.delay_up, known.policy.delay_lost, known.policy.delay_down)) + 5 * MINUTE
-                rest += (known.policy.passes_per_recovery - 1) * (_whole(known.policy.delay_warn) + MINUTE)
+                rest = (
+                    _in_minutes(max(known.policy.delay_up, known.policy.delay_lost, known.policy.delay_down))
+                    + 5 * MINUTE
+                )
+                rest += (known.policy.passes_per_recovery - 1) * (_in_minutes(known.policy.delay_warn) + MINUTE)
                 begin = record.time(change.order) - rest
                 steady = (before is None or record.time(before.order) < begin) and (
                     after is None or record.time(after.order) > end
@@ -258,9 +261,9 @@ def longest_test(known: facts.Configured | None) -> timedelta:
 def longest_time(policy: Policy, longest: timedelta) -> timedelta:
     """The longest time from the beginning of an outage to its first alert."""
     warn = timedelta(seconds=policy.delay_warn)
-    between = max(warn if warn < MINUTE else _whole(policy.delay_warn), longest)
-    return _whole(policy.delay_up) + (policy.failures_per_alert - 1) * between + MINUTE + longest
+    between = max(warn if warn < MINUTE else _in_minutes(policy.delay_warn), longest)
+    return _in_minutes(policy.delay_up) + (policy.failures_per_alert - 1) * between + MINUTE + longest
 
 
-def _whole(seconds: int) -> timedelta:
+def _in_minutes(seconds: int) -> timedelta:
     return ceil(timedelta(seconds=seconds) / MINUTE) * MINUTE
