@@ -12,7 +12,7 @@ import pytest
 
 from popwatch.aws.credentials import CACHED_FOR
 from popwatch.decisions.batches import RequestedTests
-from popwatch.decisions.credential_trials import WITNESS_WAIT
+from popwatch.decisions.credential_trials import OTHER_TARGET_WAIT
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode, LoginVerdict
@@ -235,7 +235,7 @@ def test_a_password_that_was_changed_before_a_dead_server_tries_it_again(world: 
     first, second, third, *_ = world.logged_in[before:]
     assert {first[1], second[1]} == {"a", "b"}
     assert second[0] - first[0] == MINUTE
-    assert third[0] - second[0] >= WITNESS_WAIT
+    assert third[0] - second[0] >= OTHER_TARGET_WAIT
 
 
 def test_a_dead_backend_of_two_that_say_no_more_than_err(world: World) -> None:

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from popwatch.decisions.credential_trials import (
     ACCEPTED_FOR,
     LONGEST_TRIAL,
+    OTHER_TARGET_WAIT,
     OTHERS_FIRST,
-    WITNESS_WAIT,
     after_login,
     begin_trial,
     failed_before,
@@ -269,9 +269,9 @@ def test_servers_that_die_at_the_same_second_are_one_doubt() -> None:
     state = ACCEPTED
     for name in ("d1", "d2", "d3", "d4"):
         state = ended(state, name, UNCLEAR)
-    assert next_attempt_at(state, "a") == NOON + WITNESS_WAIT
-    state = tried(state, "a", PASSED, NOON + WITNESS_WAIT)
-    assert may_use(state, R1, "d1", NOON + WITNESS_WAIT)
+    assert next_attempt_at(state, "a") == NOON + OTHER_TARGET_WAIT
+    state = tried(state, "a", PASSED, NOON + OTHER_TARGET_WAIT)
+    assert may_use(state, R1, "d1", NOON + OTHER_TARGET_WAIT)
 
 
 def test_servers_that_were_dead_for_long_are_free_with_the_first_that_is_mended() -> None:

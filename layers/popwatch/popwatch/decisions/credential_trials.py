@@ -51,7 +51,7 @@ WRITTEN_AGAIN_AFTER = ACCEPTED_FOR / 2
 OTHERS_FIRST = timedelta(minutes=5)
 """How long a target that refuses an accepted credential waits for another one to show whether it is right."""
 
-WITNESS_WAIT = timedelta(minutes=15)
+OTHER_TARGET_WAIT = timedelta(minutes=15)
 """After two refusals without a code of an accepted credential: before another target shows whether it is right.
 
 Servers count wrong passwords for that long, as a rule (pam_faillock's `fail_interval`).
@@ -334,7 +334,7 @@ def _shared_wait(state: CredentialState) -> timedelta:
     """After the last of several refusals in a row without a code, before any target tries it."""
     if not state.was_accepted:
         return _wait(state.rejections - 1)
-    return WITNESS_WAIT if state.rejections == MAX_REJECTIONS else _wait(state.rejections - MAX_REJECTIONS)
+    return OTHER_TARGET_WAIT if state.rejections == MAX_REJECTIONS else _wait(state.rejections - MAX_REJECTIONS)
 
 
 def _wait(number: int) -> timedelta:

@@ -211,14 +211,14 @@ class BatchTester:
             for test in tests
             if test.record.health.login_failed
         }
-        witnesses = {
+        not_due = {
             test.target.target_id: test.target.policy.login
             for test in tests
             if test.record.health.state is State.UP
             and not (test.record.health.login_delay or test.target.problems or test.target.target_id in wanted)
         }
         prepared = self._logins.prepare(
-            wanted, [test.target for test in tests], failing, witnesses, requested=self._batch.requested
+            wanted, [test.target for test in tests], failing, not_due, requested=self._batch.requested
         )
         for problem in {one.name: one for one in prepared.problems.values()}.values():
             _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})

@@ -85,7 +85,7 @@ class _Asking:
     """The targets that would log in with a credential, those that could, and since when the logins of some fail."""
 
     target_ids: Sequence[str]
-    witnesses: Sequence[str]
+    not_due: Sequence[str]
     failing: Mapping[str, datetime]
     requested: bool
 
@@ -121,7 +121,7 @@ class Logins:
         wanted: Mapping[str, str],
         targets: Iterable[Target] = (),
         failing: Mapping[str, datetime] | None = None,
-        witnesses: Mapping[str, str] | None = None,
+        not_due: Mapping[str, str] | None = None,
         *,
         requested: bool = False,
     ) -> PreparedLogins:
@@ -130,7 +130,7 @@ class Logins:
         Its order is that in which they log in with a credential that was accepted lately. `targets` are those at hand:
         whoever receives alerts of one that uses a credential hears of that. `failing` are those in a run of failures
         that began at the login, and since when it lasts; `requested` if someone has asked for these tests, as after a
-        change of the password: their credentials are read anew. `witnesses` could log in as well, and one of them does,
+        change of the password: their credentials are read anew. `not_due` could log in as well, and one of them does,
         to show whether a credential is right that is in doubt.
         """
         self._targets = defaultdict(list)
@@ -143,7 +143,7 @@ class Logins:
         usable = self._with_secrets(stored, problems, end_by)
         self._revisions = {one.name: revision_of(one) for one in stored}
         self._states = {}
-        asking, able = _by_credential(wanted), _by_credential(witnesses or {})
+        asking, able = _by_credential(wanted), _by_credential(not_due or {})
         pool, is_over = self._threads(), Event()
         try:
             plans = [
@@ -302,7 +302,7 @@ class Logins:
 
         The others follow in this batch if the first one's is accepted.
         """
-        target_ids, witnesses = asking.target_ids, asking.witnesses
+        target_ids, not_due = asking.target_ids, asking.not_due
         revision = self._revisions[name]
         for _ in range(COLLISIONS):
             state, now = self._states[name], self._clock()
@@ -314,7 +314,7 @@ class Logins:
             blamed = {one for one in target_ids if accepted and is_blamed(state, one) and may(one)}
             in_doubt = is_in_doubt(state, revision) or blamed
             is_wanted = target_ids and (in_doubt or (failing and state.revision != revision))
-            able = [*target_ids, *witnesses] if is_wanted else target_ids
+            able = [*target_ids, *not_due] if is_wanted else target_ids
             ordered = target_ids if accepted and not blamed else in_turn(state, able, failing)
             allowed = [one for one in ordered if may(one)]
             if not allowed:
