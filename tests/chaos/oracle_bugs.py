@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from popwatch.alerts import rendering
-from popwatch.decisions import credential_trials, judging, planning, posture_tests, schedule
+from popwatch.decisions import judging, login_attempts, planning, posture_tests, schedule
 from popwatch.decisions.batches import PlannedTest
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.health import AlertEvent, Health, Judgement, State
@@ -28,7 +28,7 @@ JUDGE = judging.judge
 ENDED, DUE = judging._ended_outage, judging._report_what_was_due
 PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
-AFTER_LOGIN = credential_trials.after_login
+AFTER_LOGIN = login_attempts.after_login
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
 
@@ -237,9 +237,9 @@ def _unless(*verdicts: LoginVerdict) -> Callable[..., Any]:
 OF_LOGINS: Mapping[str, Sequence[Patch]] = {
     "rejections not counted": [(logins, "after_login", _unless(LoginVerdict.REJECTED))],
     "refusals not counted": [(logins, "after_login", _unless(LoginVerdict.UNCLEAR))],
-    "no wait after refusals": [(credential_trials, "next_attempt_at", lambda *_, **__: None)],
-    "older credential tried": [(credential_trials, "is_newer", lambda *_: True)],
-    "all try a new credential at once": [(logins, "begin_trial", lambda *_, **__: None)],
+    "no wait after refusals": [(login_attempts, "next_attempt_at", lambda *_, **__: None)],
+    "older credential tried": [(login_attempts, "is_newer", lambda *_: True)],
+    "all try a new credential at once": [(logins, "begin_attempt", lambda *_, **__: None)],
     "held back tests pass": [(batch_tester, "held_back", lambda outcome, *_: outcome)],
     "rejected credential not reported": [(Logins, "_report", lambda *_: None)],
     "rejected credential reported again": [(CredentialState, "unreported", property(lambda state: state.blocked))],

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.credentials import CACHED_FOR, READ_SECONDS, Credentials
 from popwatch.aws.store import Store
-from popwatch.decisions.credential_trials import ACCEPTED_FOR, REPORTED_AFTER
+from popwatch.decisions.login_attempts import ACCEPTED_FOR, REPORTED_AFTER
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.credentials import Mechanism, Secret
@@ -78,7 +78,7 @@ class Stack:
             pairs.reverse()
         prepared = [(one, one.prepare(half)) for one, half in pairs]
         for one, logins in prepared:
-            turns = LoginTurns(logins.credentials, logins.on_trial, logins.unknown)
+            turns = LoginTurns(logins.credentials, logins.attempted, logins.unknown)
             for target_id, credential in logins.credentials.items():
                 result = LoginResult(verdict, said="-ERR [AUTH] no")
                 if turns.may_log_in(target_id):
@@ -296,7 +296,7 @@ def test_an_old_acceptance_is_asked_again_by_one(stack: Stack) -> None:
     stack.world.now += 2 * ACCEPTED_FOR
     halves = [dict(list(FIFTY.items())[number::2]) for number in range(2)]
     first, second = (one.prepare(half) for one, half in zip(stack.environments, halves, strict=True))
-    assert (len(first.credentials), first.on_trial) == (25, {"monitor"})
+    assert (len(first.credentials), first.attempted) == (25, {"monitor"})
     assert (second.credentials, second.problems) == ({}, {})
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from popwatch.aws.credentials import CACHED_FOR
 from popwatch.decisions.batches import RequestedTests
-from popwatch.decisions.credential_trials import OTHER_TARGET_WAIT
+from popwatch.decisions.login_attempts import OTHER_TARGET_WAIT
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode, LoginVerdict

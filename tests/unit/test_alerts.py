@@ -26,8 +26,8 @@ from popwatch.alerts.layout import wrap
 from popwatch.alerts.rendering import EMAIL_LENGTH, render, summarize
 from popwatch.alerts.templates import TemplateError, fill
 from popwatch.alerts.tokens import LOCAL_STACK, TOKENS
-from popwatch.decisions.credential_trials import without_login
 from popwatch.decisions.judging import judge
+from popwatch.decisions.login_attempts import without_login
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.health import AlertEvent
 from popwatch.model.messages import AlertMessage

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popwatch.alerts.tokens import AlertContext
-from popwatch.decisions.credential_trials import (
+from popwatch.decisions.judging import changes_nothing, judge
+from popwatch.decisions.login_attempts import (
     after_login,
-    begin_trial,
+    begin_attempt,
     held_back,
     may_use,
     next_attempt_at,
     why_it_waits,
 )
-from popwatch.decisions.judging import changes_nothing, judge
 from popwatch.decisions.schedule import is_login_due, login_postponed_until, longest_time_to_alert, next_due
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.health import UNTESTED, Health, LoginFailure, State
@@ -213,7 +213,7 @@ def test_an_outage_of_the_login_is_alerted_in_the_stated_time(
         if is_out and may_use(credential, "1", "a", now):
             attempts.append(now)
             outcome = logged_in(verdict, login_delay)
-            trying = begin_trial(credential, "1", "a", now) or credential
+            trying = begin_attempt(credential, "1", "a", now) or credential
             credential = after_login(trying, "1", "a", LoginResult(verdict), now) or trying
         elif is_out and health.login_failed:
             outcome = held_back(GREETED, health, why_it_waits(credential, "a", next_attempt_at(credential, "a")))

@@ -41,8 +41,8 @@ def test_after_a_refusal_no_other_logs_in(verdict: LoginVerdict) -> None:
 
 def test_a_server_that_does_not_answer_is_followed_by_another() -> None:
     """Also if the tables know of the first one's attempt: a dead server must not hide the outages of others."""
-    for on_trial in (frozenset[str](), frozenset({"monitor"})):
-        turns = LoginTurns(CREDENTIALS, on_trial)
+    for attempted in (frozenset[str](), frozenset({"monitor"})):
+        turns = LoginTurns(CREDENTIALS, attempted)
         turns.may_log_in("a")
         turns.end("a", FAILED)
         assert [turns.may_log_in(one) for one in "bc"] == [True, None]
@@ -114,15 +114,15 @@ def test_no_one_waits_for_ever() -> None:
 def test_no_other_logs_in_with_what_no_server_has_accepted() -> None:
     """Unless the first one was accepted: no answer may mean a wrong password, and two attempts are all there are."""
     clock = Clock()
-    trial, unknown = frozenset({"monitor"}), frozenset({"monitor"})
-    turns = LoginTurns(CREDENTIALS, trial, unknown, clock)
+    attempted, unknown = frozenset({"monitor"}), frozenset({"monitor"})
+    turns = LoginTurns(CREDENTIALS, attempted, unknown, clock)
     assert [turns.may_log_in(one) for one in "abc"] == [True, None, None]
     clock.now += SECOND_AFTER
     assert turns.may_log_in("b") is False
     turns.end("b", FAILED)
     turns.end("a", FAILED)
     assert turns.may_log_in("c") is False
-    turns = LoginTurns(CREDENTIALS, trial, unknown, clock)
+    turns = LoginTurns(CREDENTIALS, attempted, unknown, clock)
     turns.may_log_in("a")
     turns.end("a", PASSED)
     turns.end("b", FAILED)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from popwatch.decisions.credential_trials import OTHERS_FIRST, after_login
+from popwatch.decisions.login_attempts import OTHERS_FIRST, after_login
 from popwatch.model.credential_state import CredentialState, Refusal
 from popwatch.model.health import UNTESTED, LoginFailure, State
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from shlex import quote
 
-from popwatch.decisions.credential_trials import REPORTED_AFTER
+from popwatch.decisions.login_attempts import REPORTED_AFTER
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.text import clean, counted
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind, some, warning

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
-from popwatch.decisions.credential_trials import failed_before, next_attempt_at, others_first_until, why_it_waits
+from popwatch.decisions.login_attempts import failed_before, next_attempt_at, others_first_until, why_it_waits
 from popwatch.decisions.schedule import STOPPED_AFTER, login_postponed_until, longest_time_to_alert, next_slot
 from popwatch.decisions.throttling import held_until
 from popwatch.model.credential_state import CredentialState

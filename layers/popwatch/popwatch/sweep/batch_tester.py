@@ -21,8 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import Batch, PlannedTest
-from popwatch.decisions.credential_trials import held_back, without_login
 from popwatch.decisions.judging import changes_nothing, delay_seconds, judge
+from popwatch.decisions.login_attempts import held_back, without_login
 from popwatch.decisions.own_network import (
     LOOKBACK_MINUTES,
     MAX_TICKS,
@@ -226,7 +226,7 @@ class BatchTester:
         self._held = prepared.held
         if not prepared.credentials:
             return None
-        return LoginTurns(prepared.credentials, prepared.on_trial, prepared.unknown)
+        return LoginTurns(prepared.credentials, prepared.attempted, prepared.unknown)
 
     def _end_login(self, turns: LoginTurns, target_id: str, outcome: Outcome, pool: Executor) -> None:
         """A test has ended: whose turn it is now, and what is written of its credential."""

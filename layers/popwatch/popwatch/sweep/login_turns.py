@@ -48,7 +48,7 @@ class _Turns:
 class LoginTurns:
     """The turns of a batch; the prober asks, and the batch says how each test ended. All in one thread.
 
-    Of the credentials in `on_trial` the first target is the one that the tables know of. Of those in `unknown`, which
+    Of the credentials in `attempted` the first target is the one that the tables know of. Of those in `unknown`, which
     no server has accepted yet, no other one logs in unless that one was accepted: no answer may mean a wrong password,
     too. `begun` are the targets whose tests have begun with a login and not ended.
     """
@@ -56,7 +56,7 @@ class LoginTurns:
     def __init__(
         self,
         credentials: Mapping[str, Credential],
-        on_trial: Set[str] = frozenset(),
+        attempted: Set[str] = frozenset(),
         unknown: Set[str] = frozenset(),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,7 +65,7 @@ class LoginTurns:
         self._turns: dict[str, _Turns] = {}
         for target_id, credential in credentials.items():
             name = credential.name
-            first = target_id if name in on_trial else ""
+            first = target_id if name in attempted else ""
             self._turns.setdefault(name, _Turns(first=first, is_unknown=name in unknown))
 
     def may_log_in(self, target_id: str) -> bool | None:

@@ -18,9 +18,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.aws.credentials import Credentials
 from popwatch.aws.store import Store
-from popwatch.decisions.credential_trials import (
+from popwatch.decisions.login_attempts import (
     after_login,
-    begin_trial,
+    begin_attempt,
     failed_before,
     has_lasted,
     in_turn,
@@ -67,14 +67,14 @@ class PreparedLogins:
 
     `problems` are those of a credential; the targets that are in neither wait for another one that tries the same
     credential. `lasting` are the targets whose problem has lasted, or stays until someone does something. Of the
-    credentials in `on_trial` one login is counted, that of the first target, for which the others wait. `held` are the
+    credentials in `attempted` one login is counted, that of the first target, for which the others wait. `held` are the
     targets that do not log in as servers have refused the credential without a reason: why, as `why_it_waits` has it.
     `unknown` are the credentials that no server has accepted yet.
     """
 
     credentials: Mapping[str, Credential]
     problems: Mapping[str, CredentialProblem]
-    on_trial: Set[str] = frozenset()
+    attempted: Set[str] = frozenset()
     lasting: Set[str] = frozenset()
     held: Mapping[str, str] = field(default_factory=dict)
     unknown: Set[str] = frozenset()
@@ -173,8 +173,8 @@ class Logins:
         problems = self._refused(name, asking.target_ids)
         before = {one for one in asking.target_ids if failed_before(asking.failing.get(one), self._revisions[name])}
         asking = replace(asking, target_ids=[one for one in asking.target_ids if one not in problems])
-        target_ids, is_trial = self._log_in(name, asking, before)
-        if is_trial and is_over.is_set():
+        target_ids, is_counted = self._log_in(name, asking, before)
+        if is_counted and is_over.is_set():
             never = LoginResult(LoginVerdict.FAILED)
             self._write(
                 name, lambda state: after_login(state, self._revisions[name], target_ids[0], never, self._clock())
@@ -182,7 +182,7 @@ class Logins:
         return PreparedLogins(
             dict.fromkeys(target_ids, found),
             problems,
-            frozenset([name] if is_trial else ()),
+            frozenset([name] if is_counted else ()),
             frozenset(problems),
             self._held(name, [one for one in asking.target_ids if one not in target_ids], before),
             frozenset() if self._states[name].was_accepted else frozenset([name]),
@@ -320,7 +320,7 @@ class Logins:
             if not allowed:
                 return (), False
             anew = bool(blamed) and allowed[0] not in blamed
-            begun = begin_trial(state, revision, allowed[0], now, anew=anew)
+            begun = begin_attempt(state, revision, allowed[0], now, anew=anew)
             if begun is None:
                 return allowed, False
             if self._put(state, begun):
@@ -364,12 +364,12 @@ def _together(plans: Iterable[PreparedLogins]) -> PreparedLogins:
     credentials: dict[str, Credential] = {}
     problems: dict[str, CredentialProblem] = {}
     held: dict[str, str] = {}
-    on_trial, lasting, unknown = set[str](), set[str](), set[str]()
+    attempted, lasting, unknown = set[str](), set[str](), set[str]()
     for plan in plans:
         credentials |= plan.credentials
         problems |= plan.problems
         held |= plan.held
-        on_trial |= plan.on_trial
+        attempted |= plan.attempted
         lasting |= plan.lasting
         unknown |= plan.unknown
-    return PreparedLogins(credentials, problems, on_trial, lasting, held, unknown)
+    return PreparedLogins(credentials, problems, attempted, lasting, held, unknown)

@@ -39,7 +39,7 @@ from popwatch.model.outcomes import DETAIL_SHOWN, ErrorCode, LoginResult, LoginV
 from popwatch.model.text import clean, utc
 from popwatch.model.time_limits import STORED_AHEAD
 
-LONGEST_TRIAL = timedelta(minutes=10)
+LONGEST_ATTEMPT = timedelta(minutes=10)
 """How long a login may be under way: its process has died when it takes longer."""
 
 ACCEPTED_FOR = timedelta(minutes=10)
@@ -101,7 +101,7 @@ def may_use(
     failing: bool = False,
     requested: bool = False,
 ) -> bool:
-    """Whether a target may log in with this revision of a credential, after `begin_trial` if that is not None.
+    """Whether a target may log in with this revision of a credential, after `begin_attempt` if that is not None.
 
     `state` is as `settled` leaves it. `failing` if the target's login failed before this revision was stored;
     `requested` if someone has asked for this test, who does not wait for a server that may be to blame.
@@ -209,7 +209,7 @@ def settled(state: CredentialState, now: datetime) -> CredentialState | None:
     run from now on.
     """
     past = _without_future(state, now)
-    if past.tried_at is not None and not _is_recent(past.tried_at, LONGEST_TRIAL, now):
+    if past.tried_at is not None and not _is_recent(past.tried_at, LONGEST_ATTEMPT, now):
         return _refused(past, past.tried_by, now, certain=False, said="", unanswered=True)
     return None if past == state else replace(past, version=state.version + 1)
 
@@ -243,7 +243,7 @@ def is_blamed(state: CredentialState, target_id: str) -> bool:
     return bool(refusal and not refusal.certain and state.passed_at and state.passed_at > refusal.at)
 
 
-def begin_trial(
+def begin_attempt(
     state: CredentialState, revision: str, target_id: str, now: datetime, *, anew: bool = False
 ) -> CredentialState | None:
     """The state to write before a target logs in with a credential that it may use; None if there is nothing to write.
@@ -273,7 +273,7 @@ def after_login(
             known = state.passed_at is not None and not _has_passed(state.passed_at, WRITTEN_AGAIN_AFTER, now)
             if known and not ours and not state.refusal_of(target_id):
                 return None
-            others_trial = state.tried_at is not None and not ours  # it counts until it has ended
+            others_attempt = state.tried_at is not None and not ours  # it counts until it has ended
             refusals = [one for one in state.refusals if one.target_id != target_id]
             if state.rejections > MAX_REJECTIONS:  # all waited, and the others may have been mended with this one
                 refusals = [one if one.certain else replace(one, count=1) for one in refusals]
@@ -281,8 +281,8 @@ def after_login(
                 state.name,
                 revision,
                 passed_at=now,
-                tried_by=state.tried_by if others_trial else "",
-                tried_at=state.tried_at if others_trial else None,
+                tried_by=state.tried_by if others_attempt else "",
+                tried_at=state.tried_at if others_attempt else None,
                 version=state.version + 1,
                 refusals=tuple(refusals),
             )

@@ -10,13 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from popwatch.decisions.credential_trials import (
+from popwatch.decisions.login_attempts import (
     ACCEPTED_FOR,
-    LONGEST_TRIAL,
+    LONGEST_ATTEMPT,
     OTHER_TARGET_WAIT,
     OTHERS_FIRST,
     after_login,
-    begin_trial,
+    begin_attempt,
     failed_before,
     held_back,
     in_turn,
@@ -57,7 +57,7 @@ REFUSED = (REJECTED, UNCLEAR, UNANSWERED)
 def begun(state: CredentialState, target_id: str, now: datetime = NOON, revision: str = R1) -> CredentialState:
     """The state once a target is trying the credential."""
     assert may_use(state, revision, target_id, now)
-    return begin_trial(state, revision, target_id, now) or state
+    return begin_attempt(state, revision, target_id, now) or state
 
 
 def ended(
@@ -81,7 +81,7 @@ def test_a_new_credential_is_tried_by_one_target_first() -> None:
     assert not any(may_use(trying, R1, name, NOON + MINUTE) for name in "ab")
     passed = ended(trying, "a", PASSED)
     assert may_use(passed, R1, "b", NOON)
-    assert begin_trial(passed, R1, "b", NOON) is None
+    assert begin_attempt(passed, R1, "b", NOON) is None
     assert after_login(passed, R1, "b", PASSED, NOON) is None
 
 
@@ -103,16 +103,16 @@ def test_after_two_refusals_of_a_new_one_no_one_tries_it(result: LoginResult) ->
 def test_an_attempt_that_never_reports_counts() -> None:
     """Its process has died, after it sent the secret or before; a time in the far future is not a login under way."""
     trying = begun(NEW, "gone")
-    assert settled(trying, NOON + LONGEST_TRIAL - timedelta(seconds=1)) is None
-    state = settled(trying, NOON + LONGEST_TRIAL)
+    assert settled(trying, NOON + LONGEST_ATTEMPT - timedelta(seconds=1)) is None
+    state = settled(trying, NOON + LONGEST_ATTEMPT)
     assert state is not None
     assert (state.rejections, state.tried_at, state.rejected_by) == (1, None, "gone")
-    again = settled(begun(state, "b", NOON + LONGEST_TRIAL), NOON + 2 * LONGEST_TRIAL)
+    again = settled(begun(state, "b", NOON + LONGEST_ATTEMPT), NOON + 2 * LONGEST_ATTEMPT)
     assert again is not None
     assert again.unreported
     assert settled(replace(trying, tried_at=NOON + STORED_AHEAD), NOON) is None  # by a clock that is ahead of this one
     assert settled(replace(trying, tried_at=NOON + STORED_AHEAD + timedelta(seconds=1)), NOON) is not None
-    assert settled(again, NOON + 3 * LONGEST_TRIAL) is None
+    assert settled(again, NOON + 3 * LONGEST_ATTEMPT) is None
 
 
 @pytest.mark.parametrize("result", [UNCLEAR, REJECTED])
@@ -201,7 +201,7 @@ def attempts(state: CredentialState, target_ids: str, *, failing: bool = False, 
         one = next((it for it in in_turn(state, target_ids) if may_use(state, R1, it, now, failing=failing)), None)
         if one:
             found.append(minute)
-            state = ended(begin_trial(state, R1, one, now) or state, one, UNCLEAR, now)
+            state = ended(begin_attempt(state, R1, one, now) or state, one, UNCLEAR, now)
     return found
 
 
@@ -254,8 +254,8 @@ def test_before_a_blamed_server_tries_it_again_another_target_shows_whether_it_i
     """However lately it was accepted: it may have been changed since, and that would be a third attempt in a row."""
     state = tried(ended(ACCEPTED, "dead", UNCLEAR), "a", PASSED, NOON + MINUTE)
     assert [is_blamed(state, one) for one in ("dead", "a", "b")] == [True, False, False]
-    assert begin_trial(state, R1, "a", NOON + MINUTE) is None
-    trying = begin_trial(state, R1, "a", NOON + MINUTE, anew=True)
+    assert begin_attempt(state, R1, "a", NOON + MINUTE) is None
+    trying = begin_attempt(state, R1, "a", NOON + MINUTE, anew=True)
     assert trying is not None
     assert (trying.tried_by, trying.passed_at) == ("a", NOON + MINUTE)
     refused = ended(trying, "a", UNCLEAR, NOON + 2 * MINUTE)
@@ -429,7 +429,7 @@ class Attempt:
     result: LoginResult | None = None
 
 
-class Trials(RuleBasedStateMachine):
+class Attempts(RuleBasedStateMachine):
     """Processes that read, write, send, report and die in any order, and servers that count what they see.
 
     The table takes a write on the condition that its version is the one that was read. A process keeps a revision that
@@ -472,7 +472,7 @@ class Trials(RuleBasedStateMachine):
         state, known, name = self.read.pop(process), self.known[process], f"t{number}"
         if not may_use(state, known, name, self.now):
             return
-        after = begin_trial(state, known, name, self.now)
+        after = begin_attempt(state, known, name, self.now)
         if after is None or self.put(after, state):
             assert self.revisions.index(known) >= self.revisions.index(state.revision or known)
             self.attempts[process] = Attempt(name, known, self.now, state.certain)
@@ -523,7 +523,7 @@ class Trials(RuleBasedStateMachine):
     def wait(self, minutes: int) -> None:
         self.now += minutes * MINUTE
         for process, attempt in list(self.attempts.items()):
-            if self.now - attempt.began >= LONGEST_TRIAL:
+            if self.now - attempt.began >= LONGEST_ATTEMPT:
                 self.died = True
                 del self.attempts[process]
 
@@ -564,5 +564,5 @@ class Trials(RuleBasedStateMachine):
                 assert not may_use(self.state, self.state.revision, refusal.target_id, self.now)
 
 
-TestTrials = Trials.TestCase
-TestTrials.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestAttempts = Attempts.TestCase
+TestAttempts.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
