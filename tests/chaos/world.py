@@ -175,7 +175,7 @@ class SimulatedProber(Prober):
         self._credentials, self._may_log_in = {}, None
 
     def with_credentials(self, credentials: Mapping[str, Credential], may_log_in: MayLogIn | None = None) -> Self:
-        """The same, which logs in; the turns of logins go by simulated time."""
+        """The same, which logs in; the order of logins goes by simulated time."""
         cast(Any, may_log_in).__self__._monotonic = lambda: self._process.engine.now
         return super().with_credentials(credentials, may_log_in)
 

@@ -257,7 +257,7 @@ def test_alert_that_history_names_holds_none_back() -> None:
 
 
 def test_alert_that_an_earlier_version_sends_is_left_to_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It knows of no turns, and sends what it has committed: one of this version waits, and takes nothing over."""
+    """It knows of no order, and sends what it has committed: one of this version waits, and takes nothing over."""
     begin(world)
     lose_answers(monkeypatch)
     world.now = NOON + MINUTE

@@ -25,7 +25,7 @@ from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.stored_credentials import StoredCredential, TokenSource, to_value
 from popwatch.model.targets import parse_target
 from popwatch.prober.access_tokens import PATIENCE_SECONDS, AccessToken, AccessTokens, TokenError
-from popwatch.sweep.login_turns import LoginTurns
+from popwatch.sweep.login_order import LoginOrder
 from popwatch.sweep.logins import PREPARE_SECONDS, READERS, Logins, PreparedLogins
 from tests.integration.world import MINUTE, NOON, World
 
@@ -78,12 +78,12 @@ class Stack:
             pairs.reverse()
         prepared = [(one, one.prepare(half)) for one, half in pairs]
         for one, logins in prepared:
-            turns = LoginTurns(logins.credentials, logins.attempted, logins.unknown)
+            order = LoginOrder(logins.credentials, logins.attempted, logins.unknown)
             for target_id, credential in logins.credentials.items():
                 result = LoginResult(verdict, said="-ERR [AUTH] no")
-                if turns.may_log_in(target_id):
+                if order.may_log_in(target_id):
                     self.attempts.append((target_id, credential.secret.reveal()))
-                    turns.end(target_id, result)
+                    order.end(target_id, result)
                     one.record(target_id, credential, result)
         self.world.now += MINUTE
 

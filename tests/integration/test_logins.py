@@ -17,7 +17,7 @@ from popwatch.model.targets import Target, parse_target
 from popwatch.prober.loop import Prober, probe
 from popwatch.prober.name_servers import NameServers
 from popwatch.prober.resolver import Resolver
-from popwatch.sweep.login_turns import LoginTurns
+from popwatch.sweep.login_order import LoginOrder
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.scripted_pop3.logins import PASSWORD
 from tests.integration.conftest import Ended, Run
@@ -274,12 +274,12 @@ def test_targets_wait_for_the_first_login_of_their_credential(
     """Their tests begin once it was accepted, and log in; once it was refused they are made without a login."""
     port = server.listen(script, tls=context)
     targets = [replace(target(port), target_id=name) for name in "abcd"]
-    turns = LoginTurns({one.target_id: credential() for one in targets})
+    order = LoginOrder({one.target_id: credential() for one in targets})
     found = {}
-    for arrivals in Prober().with_credentials(turns.credentials, turns.may_log_in).run(targets):
+    for arrivals in Prober().with_credentials(order.credentials, order.may_log_in).run(targets):
         for ended, outcome in arrivals:
             found[ended.target_id] = outcome
-            turns.end(ended.target_id, outcome.login or LoginResult(LoginVerdict.FAILED))
+            order.end(ended.target_id, outcome.login or LoginResult(LoginVerdict.FAILED))
     assert all(outcome.passed for outcome in found.values())
     assert sum(outcome.login is not None for outcome in found.values()) == (1 if refused else 4)
     lines = [line for connection in server.connections(port) for line in connection.lines]

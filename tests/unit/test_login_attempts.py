@@ -19,7 +19,7 @@ from popwatch.decisions.login_attempts import (
     begin_attempt,
     failed_before,
     held_back,
-    in_turn,
+    in_order,
     is_blamed,
     is_in_doubt,
     may_use,
@@ -151,7 +151,7 @@ def test_a_login_that_was_not_tried_is_no_attempt(result: LoginResult) -> None:
     """Nothing is known of the credential: another target may try a new one, and an accepted one stays so."""
     state = tried(NEW, "a", result)
     assert (state.rejections, state.tried_at) == (0, None)
-    assert in_turn(state, "cab") == ["b", "c", "a"]
+    assert in_order(state, "cab") == ["b", "c", "a"]
     assert after_login(ACCEPTED, R1, "a", result, NOON) is None
     assert after_login(begun(NEW, "a"), R1, "b", result, NOON) is None  # the login under way is not that one
 
@@ -182,7 +182,7 @@ def test_one_server_that_rejects_among_others_that_accept() -> None:
     assert refusal is not None
     assert (refusal.lasts, refusal.unreported) == (True, True)
     assert not may_use(state, R1, "bad", NOON + timedelta(days=365))
-    assert in_turn(state, ["bad", "z"]) == ["z", "bad"]
+    assert in_order(state, ["bad", "z"]) == ["z", "bad"]
 
 
 def test_two_rejections_in_a_row_by_one_target() -> None:
@@ -198,7 +198,7 @@ def attempts(state: CredentialState, target_ids: str, *, failing: bool = False, 
     found = []
     for minute in range(days * 24 * 60):
         now = NOON + minute * MINUTE
-        one = next((it for it in in_turn(state, target_ids) if may_use(state, R1, it, now, failing=failing)), None)
+        one = next((it for it in in_order(state, target_ids) if may_use(state, R1, it, now, failing=failing)), None)
         if one:
             found.append(minute)
             state = ended(begin_attempt(state, R1, one, now) or state, one, UNCLEAR, now)
@@ -278,7 +278,7 @@ def test_servers_that_were_dead_for_long_are_free_with_the_first_that_is_mended(
     """All waited for one another: each has one attempt at once."""
     state, now = ACCEPTED, NOON
     for _ in range(8):
-        [one] = in_turn(state, "ab")[:1]
+        [one] = in_order(state, "ab")[:1]
         state = tried(state, one, UNCLEAR, now)
         now = max(now + MINUTE, *(next_attempt_at(state, name) or now for name in "ab"))
     assert state.rejections == 8
@@ -294,7 +294,7 @@ def test_a_dead_server_leaves_a_new_revision_to_the_others(result: LoginResult) 
     assert not any(may_use(state, R1, "dead", NOON + wait, failing=True) for wait in (MINUTE, HOUR - SECOND))
     assert may_use(state, R1, "dead", NOON + HOUR, failing=True)
     assert may_use(state, R1, "b", NOON + MINUTE)
-    assert in_turn(NEW, ["a", "dead", "z"], {"dead"}) == ["a", "z", "dead"]
+    assert in_order(NEW, ["a", "dead", "z"], {"dead"}) == ["a", "z", "dead"]
     accepted = tried(state, "b", PASSED, NOON + MINUTE)
     assert may_use(accepted, R1, "dead", NOON + 2 * MINUTE, failing=True)
     assert attempts(NEW, "a", failing=True)[:5] == [0, 60, 180, 420, 900]

@@ -191,7 +191,7 @@ def without_login(outcome: Outcome, problem: CredentialProblem | None) -> Outcom
     return replace(outcome, detail=clean(f"The login is not tested any more. {why}", DETAIL_SHOWN))
 
 
-def in_turn(state: CredentialState, target_ids: Iterable[str], failing: Set[str] = frozenset()) -> list[str]:
+def in_order(state: CredentialState, target_ids: Iterable[str], failing: Set[str] = frozenset()) -> list[str]:
     """Targets in the order in which they may try a credential: the one that tried last, to no end, comes last.
 
     Those that refuse it, or whose login is `failing`, come after all others.

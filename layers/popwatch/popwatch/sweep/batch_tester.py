@@ -43,7 +43,7 @@ from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Target, config_fingerprint
 from popwatch.prober.loop import Prober
 from popwatch.sweep.committer import LATE_BY_MISSED_TICKS, CommitError, Committer
-from popwatch.sweep.login_turns import LoginTurns
+from popwatch.sweep.login_order import LoginOrder
 from popwatch.sweep.logins import Logins
 from popwatch.sweep.outbox import OutboxDelivery
 
@@ -144,22 +144,22 @@ class BatchTester:
         # the others would wait for a server that does not answer.
         tests = sorted(self._batch.tests, key=_is_failing)
         targets = [test.target for test in tests]
-        turns = self._prepare_logins(tests)
-        prober = self._prober.with_credentials(turns.credentials, turns.may_log_in) if turns else self._prober
+        order = self._prepare_logins(tests)
+        prober = self._prober.with_credentials(order.credentials, order.may_log_in) if order else self._prober
         with self._threads() as pool:
             for arrivals in prober.run(targets, end_by=self._end_by):
                 for target, outcome in arrivals:
-                    if turns:
-                        self._end_login(turns, target.target_id, outcome, pool)
+                    if order:
+                        self._end_login(order, target.target_id, outcome, pool)
                     test = self._untested.pop(target.target_id)
-                    self._receive(*self._with_what_is_held(test, outcome, turns), pool)
+                    self._receive(*self._with_what_is_held(test, outcome, order), pool)
                 self._decide_deferred(pool)
                 self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
                 self._send_retests(self._clock() + SEND_AHEAD)
                 self._delivery.flush()
             self._decide_deferred(pool, final=True)
-            if turns:
-                self._release_logins(turns, pool)
+            if order:
+                self._release_logins(order, pool)
         # The pool has waited for all commits. The summary is sent before anything that may raise, so that an alert does
         # not wait for a later sweep; samples come last, when it is known which tests were requeued.
         self._collect(list(self._commits))
@@ -171,7 +171,7 @@ class BatchTester:
         return self._results
 
     def _with_what_is_held(
-        self, test: PlannedTest, outcome: Outcome, turns: LoginTurns | None
+        self, test: PlannedTest, outcome: Outcome, order: LoginOrder | None
     ) -> tuple[PlannedTest, Outcome]:
         """The test and what it found, in a run of failures that began at the login, if it could not log in itself.
 
@@ -182,12 +182,12 @@ class BatchTester:
             return test, outcome
         if not test.target.policy.login:
             return test, without_login(outcome, None)
-        if why := self._held.get(target_id) or (turns.why_not(target_id) if turns else ""):
+        if why := self._held.get(target_id) or (order.why_not(target_id) if order else ""):
             return test, held_back(outcome, health, why)
         problem = self._without_credential.get(target_id)
         return (_without_login(test), without_login(outcome, problem)) if problem else (test, outcome)
 
-    def _prepare_logins(self, tests: Sequence[PlannedTest]) -> LoginTurns | None:
+    def _prepare_logins(self, tests: Sequence[PlannedTest]) -> LoginOrder | None:
         """The logins of those targets whose login is due. Without the tables no one logs in, and all are tested."""
         between_ticks = self._batch.next_tick - self._batch.tick < TICK
         wanted = {
@@ -226,19 +226,19 @@ class BatchTester:
         self._held = prepared.held
         if not prepared.credentials:
             return None
-        return LoginTurns(prepared.credentials, prepared.attempted, prepared.unknown)
+        return LoginOrder(prepared.credentials, prepared.attempted, prepared.unknown)
 
-    def _end_login(self, turns: LoginTurns, target_id: str, outcome: Outcome, pool: Executor) -> None:
-        """A test has ended: whose turn it is now, and what is written of its credential."""
-        if self._logins and target_id in turns.credentials:
+    def _end_login(self, order: LoginOrder, target_id: str, outcome: Outcome, pool: Executor) -> None:
+        """A test has ended: who logs in next, and what is written of its credential."""
+        if self._logins and target_id in order.credentials:
             result = outcome.login or LoginResult(LoginVerdict.FAILED)  # never sent
-            turns.end(target_id, result)
-            pool.submit(self._record_login, self._logins, target_id, turns.credentials[target_id], result)
+            order.end(target_id, result)
+            pool.submit(self._record_login, self._logins, target_id, order.credentials[target_id], result)
 
-    def _release_logins(self, turns: LoginTurns, pool: Executor) -> None:
+    def _release_logins(self, order: LoginOrder, pool: Executor) -> None:
         """Take back the login of each target that never began; one that began, and did not end, counts."""
-        for target_id, credential in turns.credentials.items():
-            if self._logins and target_id in self._untested and target_id not in turns.begun:
+        for target_id, credential in order.credentials.items():
+            if self._logins and target_id in self._untested and target_id not in order.begun:
                 never = LoginResult(LoginVerdict.FAILED)
                 pool.submit(self._record_login, self._logins, target_id, credential, never)
 

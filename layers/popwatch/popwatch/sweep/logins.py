@@ -23,7 +23,7 @@ from popwatch.decisions.login_attempts import (
     begin_attempt,
     failed_before,
     has_lasted,
-    in_turn,
+    in_order,
     is_blamed,
     is_in_doubt,
     is_problem_due,
@@ -315,7 +315,7 @@ class Logins:
             in_doubt = is_in_doubt(state, revision) or blamed
             is_wanted = target_ids and (in_doubt or (failing and state.revision != revision))
             able = [*target_ids, *not_due] if is_wanted else target_ids
-            ordered = target_ids if accepted and not blamed else in_turn(state, able, failing)
+            ordered = target_ids if accepted and not blamed else in_order(state, able, failing)
             allowed = [one for one in ordered if may(one)]
             if not allowed:
                 return (), False

@@ -113,7 +113,7 @@ class OutboxDelivery:
     def deliver_left_behind(self, record: Record) -> Record:
         """Deliver what dead invocations left in the outbox; the record after that."""
         alerts = _alerts_in(record.outbox)
-        if alerts and self._is_dead(alerts[0]) and self._take_turns(alerts):
+        if alerts and self._is_dead(alerts[0]) and self._sent_by_first(alerts):
             return self.claim_and_deliver(record, record.outbox)
         left = [entry for entry in record.outbox if not entry.message and self._is_dead(entry)]
         return self.deliver(record, left) if left else record
@@ -149,7 +149,7 @@ class OutboxDelivery:
     def is_left_behind(self, record: Record) -> bool:
         """Whether there are alerts in the outbox, and no one is left who may be sending them."""
         alerts = _alerts_in(record.outbox)
-        if not alerts or not self._take_turns(alerts):
+        if not alerts or not self._sent_by_first(alerts):
             return False
         if alerts[0].given_up or alerts[0].committed_by in self._gone or self._is_dead(alerts[0]):
             return True
@@ -196,7 +196,7 @@ class OutboxDelivery:
         """Whether who committed or claimed an entry has reached its timeout by now."""
         return entry.committed_at < self._clock() - self._function_timeout
 
-    def _take_turns(self, alerts: Iterable[OutboxEntry]) -> bool:
+    def _sent_by_first(self, alerts: Iterable[OutboxEntry]) -> bool:
         """Whether each alert is sent by whoever sends the first: an earlier version's invocations send their own."""
         return all(entry.committed_by or self._is_dead(entry) for entry in alerts)
 

@@ -32,7 +32,7 @@ blame, and each target's outage is to be seen.
 
 
 @dataclass(slots=True)
-class _Turns:
+class _CredentialLogins:
     """The logins of one credential: who is first, since when the others wait, and what came of it."""
 
     first: str = ""
@@ -45,8 +45,8 @@ class _Turns:
     is_unknown: bool = False
 
 
-class LoginTurns:
-    """The turns of a batch; the prober asks, and the batch says how each test ended. All in one thread.
+class LoginOrder:
+    """The logins of a batch; the prober asks, and the batch says how each test ended. All in one thread.
 
     Of the credentials in `attempted` the first target is the one that the tables know of. Of those in `unknown`, which
     no server has accepted yet, no other one logs in unless that one was accepted: no answer may mean a wrong password,
@@ -62,53 +62,53 @@ class LoginTurns:
     ) -> None:
         self.credentials, self._monotonic = credentials, monotonic
         self.begun: set[str] = set()
-        self._turns: dict[str, _Turns] = {}
+        self._by_credential: dict[str, _CredentialLogins] = {}
         for target_id, credential in credentials.items():
             name = credential.name
             first = target_id if name in attempted else ""
-            self._turns.setdefault(name, _Turns(first=first, is_unknown=name in unknown))
+            self._by_credential.setdefault(name, _CredentialLogins(first=first, is_unknown=name in unknown))
 
     def may_log_in(self, target_id: str) -> bool | None:
         """Whether a target logs in now; None if it waits for another one."""
-        turns = self._turns[self.credentials[target_id].name]
-        if turns.refused:
+        logins = self._by_credential[self.credentials[target_id].name]
+        if logins.refused:
             return False
         now = self._monotonic()
-        if turns.since is None:
-            turns.since = now
-        waited = now - turns.since
-        if not (turns.over or self._is_next(turns, target_id, waited)):
-            return False if waited >= (SECOND_AFTER if turns.is_unknown else LONGEST_WAIT) else None
-        turns.first = turns.first or target_id
-        turns.under_way.add(target_id)
+        if logins.since is None:
+            logins.since = now
+        waited = now - logins.since
+        if not (logins.over or self._is_next(logins, target_id, waited)):
+            return False if waited >= (SECOND_AFTER if logins.is_unknown else LONGEST_WAIT) else None
+        logins.first = logins.first or target_id
+        logins.under_way.add(target_id)
         self.begun.add(target_id)
         return True
 
     @staticmethod
-    def _is_next(turns: _Turns, target_id: str, waited: float) -> bool:
-        """Whether it is a target's turn while nothing has shown that the credential is right."""
-        if turns.is_unknown or waited < SECOND_AFTER:
-            return turns.first in ("", target_id)
-        return len(turns.under_way) + turns.unanswered < MAX_UNANSWERED
+    def _is_next(logins: _CredentialLogins, target_id: str, waited: float) -> bool:
+        """Whether a target logs in next while nothing has shown that the credential is right."""
+        if logins.is_unknown or waited < SECOND_AFTER:
+            return logins.first in ("", target_id)
+        return len(logins.under_way) + logins.unanswered < MAX_UNANSWERED
 
     def end(self, target_id: str, result: LoginResult) -> None:
         """A target's test has ended, with or without a login."""
         self.begun.discard(target_id)
-        turns = self._turns[self.credentials[target_id].name]
-        turns.under_way.discard(target_id)
+        logins = self._by_credential[self.credentials[target_id].name]
+        logins.under_way.discard(target_id)
         if result.verdict in (LoginVerdict.PASSED, LoginVerdict.IN_USE):
-            turns.over = True
+            logins.over = True
         elif result.verdict.counts_against_credential:
-            turns.refused, turns.doubted_by = True, target_id if result.verdict is LoginVerdict.UNCLEAR else ""
-        elif not turns.over:
-            turns.unanswered += result.unanswered
-            turns.over = turns.unanswered >= MAX_UNANSWERED
-            if turns.first == target_id:
-                turns.refused = turns.is_unknown
-                turns.first = ""  # its server does not answer: another one is the first
+            logins.refused, logins.doubted_by = True, target_id if result.verdict is LoginVerdict.UNCLEAR else ""
+        elif not logins.over:
+            logins.unanswered += result.unanswered
+            logins.over = logins.unanswered >= MAX_UNANSWERED
+            if logins.first == target_id:
+                logins.refused = logins.is_unknown
+                logins.first = ""  # its server does not answer: another one is the first
 
     def why_not(self, target_id: str) -> str:
         """Why a target did not log in, if its credential was refused in this batch without a reason; else empty."""
         credential = self.credentials.get(target_id)
-        by = self._turns[credential.name].doubted_by if credential else ""
+        by = self._by_credential[credential.name].doubted_by if credential else ""
         return f"credential {credential.name} refused by {by} without a reason just now" if credential and by else ""
