@@ -23,8 +23,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import boto3
-
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.items import to_item
 from popwatch.aws.store import Capacity, Store
@@ -41,6 +39,7 @@ from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import Views
 from popwatch_cli.bill import Measured, measured_from
+from popwatch_cli.installation import local_client
 from popwatch_cli.target_table import TargetTable
 from tests.bench.bench_capacity import engine
 from tests.bench.bench_imports import lay_out, start_cpu
@@ -229,7 +228,8 @@ def queued_fleet(endpoint: str, count: int, port: int) -> Iterator[World]:
 
 def sweep_of(world: World, counted: list[str]) -> Sweep:
     """A sweep with a prober that tests, over a store of its own client."""
-    client = boto3.client("dynamodb", endpoint_url=world.endpoint)
+    assert world.endpoint
+    client = local_client("dynamodb", world.endpoint, "us-east-1")
     client.meta.events.register("before-call.*", lambda model, **_: counted.append(model.name))
     store = Store(client, TABLES, lambda: world.now)
     topics = AlertTopics(world.sns, world.topic, world.sms_topic)
