@@ -584,7 +584,7 @@ def test_standard_input(run: Run, table: TargetTable, monkeypatch: pytest.Monkey
     given("define host {\n host_name h\n}\ndefine service {\n host_name h\n check_command check_pop\n}\n")
     assert run("targets", "convert", "--from", "nagios", "-").out.startswith("- target_id: h\n")
     given("\0")
-    assert "The standard input is UTF-16" in run("targets", "check", "-").err
+    assert "The standard input is UTF-16" in run("targets", "check", "-").out
 
 
 def test_files_in_another_form_of_unicode(run: Run, table: TargetTable, tmp_path: Path) -> None:
@@ -733,7 +733,7 @@ def test_certificates_of_a_file(run: Run, table: TargetTable, tmp_path: Path) ->
     assert items["a"]["ca_pem"].encode().strip() == pem.strip()
     assert (items["b"]["delay_up"], "ca_file" in items["b"]) == (9000, False)
     path.write_text("- target_id: b\n  host: b.example\n  ca_file: none.pem\n")
-    assert "Line 3: " in run("--local", "targets", "check", path).err
+    assert "Line 3: " in run("--local", "targets", "check", path).out
     sheet = tmp_path / "targets.csv"
     sheet.write_text("target_id;host;delay_up\nc;c.example;90s\n")
     assert run("--local", "targets", "import", sheet, "--yes").code == 0
