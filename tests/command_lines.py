@@ -333,6 +333,16 @@ HABITS = [
     _case("targets list --format json --local", 3, "Did you mean --json?"),
     _case("targets put --host pop.example.net --local", 3, "Did you mean host=VALUE?"),
     _case("targets put mail1 pop.example.net --local", 3, "Did you mean host=pop.example.net?"),
+    _case("targets put mail1 pop.example.net:995 --local", 3, "host=pop.example.net port=995 tls=implicit?"),
+    _case("targets put a port 110 --local", 3, "port is neither a target nor an assignment. Did you mean port=110?"),
+    _case(
+        "targets add mail1 host pop.example.net --local", 3, "Did you mean host=pop.example.net? Nothing was written."
+    ),
+    _case("targets put a tls=on --local", 3, "Did you mean `implicit`?"),
+    _case("targets put a tls=no --local", 3, "Did you mean `none`?"),
+    _case("targets put a port=995 --local", 0, "a: The field `port` is 995, at which POP3 begins with TLS, and `tls`"),
+    _case("targets put a tls=implicit --local", 0, "~ a", never=("995",)),
+    _case("targets put a port= tls= --local", 0, "~ a"),
     _case("targets put h host=pop.example.net interval=60 --local", 3, "Did you mean `delay_up`?"),
     _case("targets put h host=pop.example.net timeout=5 --local", 3, "Did you mean `max_test_seconds`?"),
     _case("targets put h host=pop.example.net retries=3 --local", 3, "Did you mean `failures_per_alert`?"),

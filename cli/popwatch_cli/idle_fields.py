@@ -1,4 +1,4 @@
-"""Fields of a target that can never have an effect because of another of its fields. Pure."""
+"""Fields of a target that can never have an effect, or hardly the meant one, because of another of its fields. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -40,7 +40,18 @@ def idle_fields_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list
         return []
     reasons = ((name, why(target)) for name, why in _REASONS.items() if not is_blank(item.get(name)))
     idle = [Problem(name, f"The field `{name}` has no effect: {reason}.") for name, reason in reasons if reason]
-    return [*idle, *_windows_of_whole_days(item, target)]
+    return [*idle, *_windows_of_whole_days(item, target), *_port_of_another_tls(item, target)]
+
+
+def _port_of_another_tls(item: Mapping[str, Any], target: Target) -> list[Problem]:
+    """A usual port beside a `tls` that no server has there (RFC 8314 section 3.3)."""
+    usual = {995: (TlsMode.IMPLICIT, "with TLS"), 110: (TlsMode.NONE, "without TLS")}
+    mode, how = usual.get(target.port, (target.tls, ""))
+    suits = target.tls is mode or (target.port == 110 and target.tls is TlsMode.STARTTLS)
+    if suits or is_blank(item.get("port")):
+        return []
+    meant = f"`tls` is {target.tls}: {mode} is usual there"
+    return [Problem("port", f"The field `port` is {target.port}, at which POP3 begins {how}, and {meant}.")]
 
 
 def _windows_of_whole_days(item: Mapping[str, Any], target: Target) -> list[Problem]:

@@ -69,14 +69,13 @@ def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) ->
     installation = find(choice)
     # `make run` itself serves the page of its stack at the usual port
     or_another = bool(installation.endpoint) and "port" not in given_options(click.get_current_context())
-    with page_of(installation, port, or_another=or_another) as address:
+    with page_of(installation, port, or_another=or_another) as address, suppress(KeyboardInterrupt):  # the usual end
         if not address.endswith(f":{port}/"):
             say(f"Port {port} is in use, as by `make run`, which has a page of its own: here is another one.", err=True)
         click.echo(f"The page is at {address} until Ctrl-C.")
         if opens:
             webbrowser.open(address)
-        with suppress(KeyboardInterrupt):  # the usual end
-            Event().wait()
+        Event().wait()
 
 
 def _print_password(installation: Installation, *, replace: bool) -> None:

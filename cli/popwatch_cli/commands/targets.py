@@ -340,7 +340,10 @@ def _unknown_targets(unknown: Sequence[str], ids: Sequence[str], items: Iterable
     name = unknown[-1]
     hint = clean_whole(did_you_mean(name, items, mark=""))
     if not hint and "." in name:
-        hint = f"Did you mean host={shown(name)}?"
+        hint = f"Did you mean {_server_fields(name)}?"
+    field = next((place for place, word in enumerate(ids) if word in FIELDS_BY_NAME and word in unknown), None)
+    if field is not None and field + 1 < len(ids):
+        name, hint = ids[field], f"Did you mean {shown(ids[field])}={shown(ids[field + 1])}?"
     if not hint and len(unknown) == len(ids) and name not in FIELDS_BY_NAME:
         listed = f"{', '.join(map(shown_id, unknown[:-1]))} and {shown_id(name)}"
         return (
@@ -349,6 +352,15 @@ def _unknown_targets(unknown: Sequence[str], ids: Sequence[str], items: Iterable
         )
     hint = hint or "Write FIELD=VALUE, such as host=pop.example.net."
     return f"{shown_id(name)} is neither a target nor an assignment. {hint}"
+
+
+def _server_fields(word: str) -> str:
+    """The assignments for a server that is written as HOST or HOST:PORT."""
+    host, colon, port = word.rpartition(":")
+    if not colon or not port.isdecimal() or ":" in host:
+        return f"host={shown(word)}"
+    tls = " tls=implicit" if port == "995" else ""
+    return f"host={shown(host)} port={port[:5]}{tls}"
 
 
 def _mistakes_made(
