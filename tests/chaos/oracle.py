@@ -436,10 +436,9 @@ class Oracle:
         begun = max((order for order in gone if order < first), default=-1)
 
         def is_unheld(test: Test) -> bool:
+            test = replace(test, committed=self.record.committed_by_its_end(test))
             if test.committed == NEVER:
-                if not self.record.ended_well(test.invocation):
-                    return False
-                test = replace(test, committed=self.record.ended[test.invocation].order)
+                return False
             held = self.holds.full_hold(test).possible or not test.policy.max_alerts
             with_another = recovered | flaps | said.by_test.keys()
             return not held and test.order not in with_another and test.unambiguous and test.ends_runs
@@ -448,7 +447,7 @@ class Oracle:
             lifetime,
             said,
             is_unheld,
-            is_lost=lambda test: test.committed == NEVER and not self.record.ended_well(test.invocation),
+            is_lost=lambda test: self.record.committed_by_its_end(test) == NEVER,
             is_unknown=lambda test: test.order >= doubtful or any(one.begin.order <= test.order for one in holds),
             cleared=lambda test: test.order in recovered,
             before=[message for message in messages if begun < message.order < lifetime.tests[0].made_order],

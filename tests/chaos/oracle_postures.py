@@ -370,9 +370,8 @@ class Postures:
 
     def _is_free(self, test: Test, one: Appeared) -> bool:
         """Whether it is certain that a message could come with a test."""
+        test = replace(test, committed=self._record.committed_by_its_end(test))
         if test.committed == NEVER:
-            if not self._record.ended_well(test.invocation):
-                return False
-            test = replace(test, committed=self._record.ended[test.invocation].order)
+            return False
         held = self._holds.full_hold(test).possible or not test.policy.max_alerts
         return test.committed < one.ended and not held and test.unambiguous and test.ends_runs

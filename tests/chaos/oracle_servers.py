@@ -100,7 +100,7 @@ class Servers:
     reported: Reported
     unheld: Callable[[Test], bool]
     is_lost: Callable[[Test], bool]
-    """Whether the invocation that made a test died, and did not commit it."""
+    """Whether the invocation that made a test died, or gave it back to the queue, and did not commit it."""
     is_unknown: Callable[[Test], bool]
     cleared: Callable[[Test], bool]
     """Whether a `recovered` came with a test, which says that the host is restored, too."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.chaos import campaign, postures, record
-from tests.chaos.facts import Finding, Policy
+from tests.chaos.facts import Ended, Fact, Finding, Policy, Requeued
 from tests.chaos.oracle import Oracle, _changes
 from tests.chaos.oracle_bugs import ELSEWHERE, IN_JUDGE, OF_POSTURES, planted
 from tests.chaos.oracle_servers import PAIRS, rows
@@ -112,6 +112,19 @@ def test_a_run_that_may_go_on_is_over_after_enough_passed_tests(
         policy = replace(known.tests[number].policy, login="shared")
         known.tests[number] = replace(known.tests[number], policy=policy)
     assert runs(known)[-1].doubtful is doubtful
+
+
+@pytest.mark.parametrize(
+    ("how", "given_back", "certain"), [("well", False, True), ("killed", False, False), ("well", True, False)]
+)
+def test_a_test_that_changed_nothing_was_committed_if_who_made_it_had_nothing_left(
+    how: str, given_back: bool, certain: bool
+) -> None:
+    """One that died, or gave the test back to the queue, may not have."""
+    (test,) = lifetime_of("?").tests
+    back: list[Fact] = [Requeued(0, test.invocation, test.target)] if given_back else []
+    known = record.Record([*back, Ended(1, test.invocation, how, BEGIN)], [BEGIN] * 2)
+    assert (known.committed_by_its_end(test) != NEVER) is certain
 
 
 def test_lost_tests_are_none_of_enough_in_a_row() -> None:
