@@ -148,6 +148,20 @@ def test_test_that_only_claims_an_alert_sends_it_though_another_wrote_since(
     assert world.store.read_record("a").outbox == ()
 
 
+def test_alert_of_a_test_that_was_given_back_is_sent_though_the_target_was_suspended_since(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had been committed before. It used to wait for a sweep that took its invocation for dead."""
+    begin(world)
+    lose_answers(monkeypatch)
+    world.now = NOON + MINUTE
+    world.sweep().run_tick(world.now)
+    world.put_target("a", failures_per_alert=1, max_alerts=9, delay_up=60, delay_down=60, enabled=False)
+    world.receive(world.now)
+    assert numbers(world) == ["1"]
+    assert world.store.read_record("a").outbox == ()
+
+
 def test_two_copies_of_a_message_that_was_given_back_send_one_alert(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,6 +180,7 @@ class Committer:
         for _ in range(COLLISIONS):
             decision = decide(record)
             if decision is None:
+                self._delivery.deliver_of_gone(record.target_id)
                 return None
             base, judgement, message = decision
             after = self._next_version(base, judgement, message, tick)

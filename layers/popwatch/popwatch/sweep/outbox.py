@@ -118,6 +118,13 @@ class OutboxDelivery:
         left = [entry for entry in record.outbox if not entry.message and self._is_dead(entry)]
         return self.deliver(record, left) if left else record
 
+    def deliver_of_gone(self, target_id: str) -> None:
+        """Deliver what was committed before a target was suspended or removed, if who did that is gone."""
+        if self._gone:
+            record = self._store.read_record(target_id)
+            if self.is_left_behind(record):
+                self.claim_and_deliver(record, record.outbox)
+
     def deliver_own(self, record: Record, committed: Record, released: bool) -> Record:
         """Deliver what a commit of this invocation has left to it in the outbox: its own, and what it has claimed."""
         own = [entry for entry in record.outbox if entry.committed_by == self.writer and entry in committed.outbox]
