@@ -31,6 +31,9 @@ MODES = (IN_USE, DELAY, TEMPORARY, TEMPORARY, PERMANENT, REFUSES, REFUSES, HANGS
 DEAD = (TEMPORARY, PERMANENT, REFUSES, HANGS)
 """Of these the ones that are outages: nobody can log in."""
 
+BUSY = (IN_USE, DELAY)
+"""The ones that show neither that users can log in nor that they cannot."""
+
 FEW, MANY = 7, 1000
 """Messages in a mailbox."""
 

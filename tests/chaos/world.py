@@ -71,6 +71,10 @@ WITHOUT_FAULTS = 0.15
 WITH_LOGINS = 0.5
 """The share of installations with targets that log in."""
 
+BUSY_AFTERWARDS = 0.6
+"""How likely a server that let nobody in says next that a mailbox is in use, or that it is too soon: neither shows that
+its outage has ended."""
+
 ROUND_TRIPS = (12.5, 12.5, 80.0, 900.0, 2600.0)
 LOOP_SECONDS = 0.2
 """How often the prober asks again whether a test may log in that waits."""
@@ -566,7 +570,9 @@ class World:
         codes = known.codes if faults.uniform(0, 1) < 0.7 else not known.codes
         changed = Mailboxes(codes=codes)
         what = faults.choice(["mode", "mode", "mode", "messages", "detached"])
-        if known == Mailboxes(codes=known.codes) or faults.uniform(0, 1) < 0.2:
+        if known.mode in accounts.DEAD and faults.uniform(0, 1) < BUSY_AFTERWARDS:
+            changed.mode = faults.choice(accounts.BUSY)
+        elif known == Mailboxes(codes=known.codes) or faults.uniform(0, 1) < 0.2:
             changed.mode = faults.choice(accounts.MODES) if what == "mode" else accounts.WORKS
             changed.messages = accounts.MANY if what == "messages" else accounts.FEW
             changed.detached = what == "detached"
@@ -641,7 +647,8 @@ class World:
     # ---- users
 
     def _add_target(self, name: str, faults: Faults) -> None:
-        self.servers.setdefault(name, Server())
+        is_new = name not in self.servers
+        server = self.servers.setdefault(name, Server())
         independent = self.upgrade is not None  # the older version knows neither flapping nor parents
         policy = draw_policy(name, faults, independent=independent)
         if independent:
@@ -652,7 +659,9 @@ class World:
             if self.days:
                 known = postures.of_days(Configured(policy, connection_fields=connection_fields), faults)
             if self.logins:
-                known = draw_login(known, accounts.NAMES, self._faults(f"login of {name}"))
+                of_login = self._faults(f"login of {name}")
+                known = draw_login(known, accounts.NAMES, of_login)
+                server.mailboxes.codes = of_login.choice([True, False]) if is_new else server.mailboxes.codes
             self._configure(name, known)
 
     def _remove_target(self, name: str) -> None:
