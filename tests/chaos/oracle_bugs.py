@@ -28,7 +28,7 @@ JUDGE = judging.judge
 ENDED, DUE = judging._ended_outage, judging._report_what_was_due
 PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
-AFTER_LOGIN = login_attempts.after_login
+AFTER_LOGIN, LEAVES_OPEN = login_attempts.after_login, judging.leaves_login_open
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
 
@@ -234,7 +234,17 @@ def _unless(*verdicts: LoginVerdict) -> Callable[..., Any]:
     )
 
 
+def _open_unless(*verdicts: LoginVerdict) -> Callable[..., bool]:
+    """Whether a passed test leaves a run of the login as it is, unless its login came to one of these."""
+    return lambda before, outcome, policy: (
+        LEAVES_OPEN(before, outcome, policy) and not (outcome.login and outcome.login.verdict in verdicts)
+    )
+
+
 OF_LOGINS: Mapping[str, Sequence[Patch]] = {
+    "greeting ends an outage of the login": [(judging, "leaves_login_open", lambda *_: False)],
+    "mailbox in use ends an outage": [(judging, "leaves_login_open", _open_unless(LoginVerdict.IN_USE))],
+    "LOGIN-DELAY ends an outage": [(judging, "leaves_login_open", _open_unless(LoginVerdict.LOGIN_DELAY))],
     "rejections not counted": [(logins, "after_login", _unless(LoginVerdict.REJECTED))],
     "refusals not counted": [(logins, "after_login", _unless(LoginVerdict.UNCLEAR))],
     "no wait after refusals": [(login_attempts, "next_attempt_at", lambda *_, **__: None)],
