@@ -1,13 +1,19 @@
 """What the oracle makes of postures, in small; and an installation of days."""
 
+from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tests.chaos import campaign, postures
+from tests.chaos import campaign, postures, record
+from tests.chaos.facts import Policy, PublishedText
 from tests.chaos.faults import FaultLog, Faults, Rates
-from tests.chaos.oracle_postures import Change, got_worse, merged
+from tests.chaos.oracle_holds import Holds
+from tests.chaos.oracle_postures import Appeared, Change, Postures, got_worse, merged
+from tests.chaos.record import NEVER, Message, Record
 
+BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
 ALL: dict[str, Any] = postures.Offered().answers(implicit=False)
 
 
@@ -65,6 +71,19 @@ def test_a_change_holds_until_it_is_mended() -> None:
     assert chain.holds({"chain": "tls-name-mismatch"})
     assert not chain.holds({"chain": ""})
     assert [port.holds({"port 995": it}) for it in (True, False, None)] == [True, False, False]
+
+
+@pytest.mark.parametrize(("ended", "wrong"), [(NEVER, 0), (9, 0), (7, 1)], ids=["not", "since", "before"])
+def test_what_was_mended_before_its_test_was_committed_is_not_alerted(ended: int, wrong: int) -> None:
+    """Its message comes with a test that was committed as fact 8."""
+    test = record.Test("mail-1", 5, BEGIN, 1, BEGIN, True, Policy(), committed=8)
+    words = PublishedText(10, 1, "alert", "", "", {}, answered=True)
+    known = Record([], [BEGIN])
+    known.tests["mail-1"] = [test]
+    judge = Postures(known, {}, Holds(known, {}), Counter())
+    message = Message(words, BEGIN, "mail-1", "posture", 0, BEGIN, "")
+    judge._judge_message(message, Appeared(Change("stls", "", "", ""), kept=3, ended=ended))
+    assert [one.kind for one in judge.findings] == ["posture alerted though mended"] * wrong
 
 
 def test_servers_show_only_what_can_be_asked() -> None:
