@@ -134,7 +134,7 @@ def test_a_table_that_does_not_answer_holds_up_no_test(stack: Stack, monkeypatch
     """The other credentials are used; what it writes after all is not an attempt, as no one logs in."""
     stack.put()
     stack.put("late")
-    monkeypatch.setattr("popwatch.sweep.logins.PREPARE_SECONDS", 0.5)
+    monkeypatch.setattr("popwatch.sweep.logins.PREPARE_SECONDS", 3)  # in which the other one is ready
     answers, written, put = Event(), Event(), stack.world.store.put_credential_state
 
     def put_late(state: CredentialState, expected: int) -> CredentialState | None:
