@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from functools import cache
 from random import Random
+from typing import TYPE_CHECKING
 
 import botocore.session
 import pytest
@@ -16,6 +17,9 @@ from hypothesis import settings
 from tests.open_sockets import listeners
 from tests.quick_moto import be_quick
 from tests.strict_calls import be_strict
+
+if TYPE_CHECKING:
+    from tests.e2e.deployed import Deployed
 
 be_strict()
 be_quick()
@@ -80,6 +84,18 @@ def fake_credentials() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         _fake(environment)
         yield
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Deployed]":
+    """The real template on the local stack, built and deployed once for all tests of a process.
+
+    Its schedule is off, since tests give the ticks, and it sends no summaries, since they count alerts.
+    """
+    from tests.e2e.deployed import PROJECT, Deployed  # noqa: PLC0415 - most tests need none of what it imports
+
+    with Deployed.running(PROJECT, tmp_path_factory.mktemp("stack"), StormThreshold="1000") as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

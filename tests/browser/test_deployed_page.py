@@ -11,8 +11,7 @@ import pytest
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.page_password import read_password
 from tests.browser.conftest import SERVER_ENDS, Open
-from tests.e2e.conftest import PROJECT
-from tests.e2e.deployed import Deployed
+from tests.e2e.deployed import PROJECT, Deployed
 
 pytestmark = pytest.mark.debian
 

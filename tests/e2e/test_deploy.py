@@ -23,7 +23,7 @@ from popwatch.config import Settings
 from popwatch_cli.deploying import receivers
 from popwatch_cli.installation import local_client
 from popwatch_cli.local.stack import REGION, LocalStack, free_port
-from tests.e2e.conftest import PROJECT
+from tests.e2e.deployed import PROJECT
 from tests.e2e.terminal import Transcript, press_enter
 from tests.older_versions import FLAT_VERSION, unpack
 

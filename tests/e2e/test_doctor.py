@@ -20,8 +20,7 @@ from popwatch_cli.local.alert_feed import QUEUE_NAME
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.main import cli
 from popwatch_cli.options import STACK_NAME
-from tests.e2e.conftest import PROJECT
-from tests.e2e.deployed import Deployed
+from tests.e2e.deployed import PROJECT, Deployed
 
 pytestmark = pytest.mark.local_stack
 

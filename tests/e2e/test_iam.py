@@ -11,8 +11,7 @@ from botocore.exceptions import ClientError
 from popwatch.model.samples import Sample
 from popwatch.model.text import iso
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
-from tests.e2e.conftest import PROJECT
-from tests.e2e.deployed import Deployed
+from tests.e2e.deployed import PROJECT, Deployed
 
 pytestmark = pytest.mark.local_stack
 

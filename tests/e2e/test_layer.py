@@ -5,7 +5,7 @@ from hashlib import sha256
 from importlib.metadata import distributions
 from pathlib import Path
 
-from tests.e2e.conftest import PROJECT
+from tests.e2e.deployed import PROJECT
 from tests.supply.parts import parts
 
 

@@ -18,7 +18,7 @@ import boto3
 import pytest
 
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
-from tests.e2e.conftest import PROJECT
+from tests.e2e.deployed import PROJECT
 
 pytestmark = pytest.mark.local_stack
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import PROJECT
+from tests.e2e.deployed import PROJECT
 
 pytestmark = [pytest.mark.fresh, pytest.mark.timeout(1200)]
 

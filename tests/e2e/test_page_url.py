@@ -15,8 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from popwatch.web.authentication import COOKIE
-from tests.e2e.conftest import PROJECT
-from tests.e2e.deployed import Deployed
+from tests.e2e.deployed import PROJECT, Deployed
 
 pytestmark = pytest.mark.local_stack
 

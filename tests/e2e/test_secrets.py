@@ -23,8 +23,7 @@ from popwatch.model.stored_credentials import path_of
 from popwatch_cli.local.alert_feed import QUEUE_NAME, SMS_QUEUE_NAME
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.scripted_pop3.logins import PASSWORD
-from tests.e2e.conftest import PROJECT
-from tests.e2e.deployed import Deployed
+from tests.e2e.deployed import PROJECT, Deployed
 from tests.e2e.killing import suppressed_tick
 from tests.integration.test_access_tokens import Endpoint, http
 from tests.tables import NAMES

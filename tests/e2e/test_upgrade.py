@@ -23,8 +23,7 @@ from popwatch.model.text import iso
 from popwatch.queries.history import read_totals
 from popwatch.reports.availability import Period
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
-from tests.e2e.conftest import PROJECT
-from tests.e2e.deployed import Deployed
+from tests.e2e.deployed import PROJECT, Deployed
 from tests.e2e.upgraded import Clone
 
 pytestmark = pytest.mark.local_stack

@@ -11,8 +11,7 @@ import pytest
 from popwatch_cli.local.alert_feed import QUEUE_NAME
 from popwatch_cli.options import STACK_NAME
 from popwatch_cli.verification.rules import Verdict, VerificationResult
-from tests.e2e.conftest import PROJECT
-from tests.e2e.deployed import Deployed, SteppedStack
+from tests.e2e.deployed import PROJECT, Deployed, SteppedStack
 from tests.verifying import SPEED, operator, schedule_set, verify_stepped
 
 pytestmark = [pytest.mark.local_stack, pytest.mark.faults]

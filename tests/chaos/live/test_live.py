@@ -16,11 +16,11 @@ PLANTED = {
 """Bugs that the live campaign must find, each with the fault rates at which it shows soon."""
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Deployed]:
-    """The deployed stack of all campaigns here."""
-    with campaign.stack() as running:
-        yield running
+@pytest.fixture
+def stack(deployed: Deployed) -> Iterator[Deployed]:
+    """The stack, with empty tables and queues after a campaign; one begins with these."""
+    yield deployed
+    deployed.clear()
 
 
 def test_nothing_is_lost_or_invented_on_the_deployed_stack(stack: Deployed) -> None:
