@@ -282,6 +282,9 @@ def test_what_is_wrong_with_a_file_of_targets_is_shown(tmp_path: Path, capsys: p
     assert "Line 2, b: The field `port` cannot be used: `many` is not a number." in said
     assert "`silence` is left alone" in said
     assert said.endswith("It starts nevertheless: what is wrong fails every test until it is corrected.\n")
-    path.write_text("- {target_id: a, host: pop.example.net}\n")
+    path.write_text("- {target_id: a, host: pop.example.net, depends_on: bb, port: 995}\n- {target_id: b, host: x}\n")
     _read_targets(path)
-    assert "nevertheless" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "nevertheless" not in said
+    assert "Target a depends on bb, which is not in the file" in said
+    assert "a: The field `port` is 995" in said

@@ -20,6 +20,7 @@ from rich.console import Console
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.text import counted, utc
 from popwatch.queries.status import read_fleet_status
+from popwatch_cli.commands.before_writing import warn_of_idle_fields, warn_of_parents_of_file
 from popwatch_cli.commands.page import USUAL_PORT as USUAL_PAGE_PORT
 from popwatch_cli.commands.page import page_of
 from popwatch_cli.errors import UserError
@@ -197,14 +198,17 @@ def _watch(console: Console, installation: Installation, feed: AlertFeed, news: 
 def _read_targets(path: Path) -> Items:
     """The targets of the user's file.
 
-    Mistakes are printed, and their targets fail every test; so are unknown fields, and what people do about targets
-    now, which is not read from files.
+    Mistakes are printed, and their targets fail every test; so are unknown fields, those without an effect, and what
+    people do about targets now, which is not read from files.
     """
     read = read_entries(path)
     entries = [replace(entry, fields=without_intervention_fields(entry.fields)) for entry in read]
     mistakes = all_mistakes(entries, {})
     for line in (*interventions_in(read), *unknown_fields(entry.fields for entry in entries), *mistakes):
         print(line, file=sys.stderr)
+    by_id = {str(entry.fields["target_id"]): dict(entry.fields) for entry in entries}
+    warn_of_idle_fields(by_id.values(), by_id.get(DEFAULTS_ID, {}))
+    warn_of_parents_of_file(by_id)
     if mistakes:
         print("It starts nevertheless: what is wrong fails every test until it is corrected.", file=sys.stderr)
     return [typed_item(entry.fields) for entry in entries]
