@@ -1,6 +1,9 @@
 """Logins for a world: a credential in SSM, and what a sweep uses it with."""
 
+from datetime import datetime
 from typing import Any
+
+from moto.ssm.models import ssm_backends
 
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.credentials import Credentials
@@ -29,5 +32,12 @@ def with_logins(world: World, ssm: Any, name: str = "monitor") -> Logins:
 
 def put_credential(world: World, ssm: Any, name: str = "monitor", *, user: str = "anna", secret: str = CANARY) -> None:
     """Store a credential, or another version of it."""
-    value = to_value(StoredCredential(name, user, Secret(secret)))
-    ssm.put_parameter(Name=path_of(world.stack) + name, Value=value, Type="SecureString", Overwrite=True)
+    put_parameter(ssm, path_of(world.stack) + name, to_value(StoredCredential(name, user, Secret(secret))), world.now)
+
+
+def put_parameter(ssm: Any, name: str, value: str, at: datetime) -> None:
+    """Store a parameter, or another version of it, at a world's time: moto's own may be one of its future."""
+    ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
+    for backend in (backend for regions in ssm_backends.values() for backend in regions.values()):
+        for version in backend._parameters[name][-1:]:
+            version.last_modified_date = at

@@ -7,26 +7,30 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 
 from popwatch.aws.items import to_item
-from popwatch.aws.store import SWEEP_ID, SweepCheckpoint
+from popwatch.aws.store import CREDENTIAL_PREFIX, SWEEP_ID, SweepCheckpoint
 from popwatch.decisions.batches import Batch, PlannedTest, to_messages
+from popwatch.model.credential_state import CredentialState, Refusal
 from popwatch.model.health import AlertEvent, Health, State
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record
 from popwatch.model.serialization import serialize
 from popwatch.model.targets import parse_target
+from popwatch.queries.status import read_fleet_status
 from popwatch_cli.doctor.rules.findings import FindingKind
 from popwatch_cli.doctor.rules.sweeps import check_checkpoint
 from popwatch_cli.doctor.rules.tables import check_items
 from popwatch_cli.doctor.table_state import TableState
 from popwatch_cli.target_table import TargetTable
+from tests.integration.logins import put_credential, with_logins
 from tests.integration.world import MINUTE, NOON, World, new_world
 
 DAYS = timedelta(days=200)
@@ -130,7 +134,7 @@ def test_a_damaged_record_stops_nothing(world: World, damage: dict[str, Any]) ->
     put(world, **RECORD | damage)
     for minute in range(1, 4):
         world.tick(NOON + minute * MINUTE)
-        assert [name for at, name in world.tested if at == NOON + minute * MINUTE] == ["a", "b"]
+        assert sorted(name for at, name in world.tested if at == NOON + minute * MINUTE) == ["a", "b"]
     assert world.state("a") == "down"
     assert world.store.read_record("a").tick == NOON + 3 * MINUTE
     assert names_damaged(world) == set()
@@ -231,6 +235,56 @@ def test_damage_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -
         world.store.read_records()
     assert len(caplog.records) == 1
     assert caplog.records[0].__dict__["key"] == "a"
+
+
+def test_a_number_that_overflows_is_named_and_replaced(world: World) -> None:
+    """Of a record that is otherwise in order; the next test replaces it."""
+    there = world.store.read_record("a")
+    item = {"target_id": "a", "version": there.version, "tick": "2026-11-23T12:00:00Z"}
+    put(world, **item, health={**HEALTH, "login_delay": 10**14})
+    assert names_damaged(world) == {"a"}
+    [why] = world.store.damaged.values()
+    assert why == "100000000000000 is not between 0 and 86400"
+    world.tick(NOON + MINUTE)
+    assert sorted(name for at, name in world.tested if at == NOON + MINUTE) == ["a", "b"]
+    assert names_damaged(world) == set()
+    assert world.store.read_record("a").health.login_delay == 0
+
+
+@pytest.mark.parametrize("revision", ["9 2099-01-01T00:00:00Z", "9 9999-12-31T23:59:59Z", "9 1-1", "nine"])
+def test_a_credential_of_the_future_counts_as_none(world: World, revision: str) -> None:
+    """Else none that is stored until then would be tried: not the present one, nor another one in its place."""
+    ssm = boto3.client("ssm")
+    world.logins = with_logins(world, ssm)
+    world.put_target("a", tls="implicit", login="monitor", login_every=60)
+    key = CREDENTIAL_PREFIX + "monitor"
+    world.tick(NOON + MINUTE)
+    state = world.store.read_credential_state("monitor")
+    damaged = serialize(replace(state, revision=revision, version=7))
+    put(world, target_id=key, version=7, form=2, credential=damaged)
+    assert world.store.read_status().credentials["monitor"] == CredentialState("monitor", version=7)
+    assert {name for _, name in world.store.damaged} == {key}
+    put_credential(world, ssm, secret="canary-other")
+    for minute in range(2, 9):
+        world.tick(NOON + minute * MINUTE)
+    logged_in = [at for at, _ in world.logged_in]
+    assert logged_in[-1] == NOON + 8 * MINUTE
+    world.store.damaged.clear()
+    known = world.store.read_status().credentials["monitor"]
+    assert (known.was_accepted, known.revision.partition(" ")[0]) == (True, "2")
+    assert world.store.damaged == {}
+
+
+def test_the_page_shows_a_credential_whose_times_are_of_the_future(world: World) -> None:
+    """What was counted stays until the next login, and waits run from now on."""
+    world.put_target("a", tls="implicit", login="monitor")
+    end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    refusal = Refusal("a", 2, end)
+    state = CredentialState("monitor", "1 2026-11-22T12:00:00Z", rejections=2, rejected_at=end, refusals=(refusal,))
+    assert world.store.put_credential_state(replace(state, version=1), 0) is None
+    [shown] = [it for it in read_fleet_status(world.store, world.now).targets if it.target.target_id == "a"]
+    again = world.now + timedelta(hours=1)
+    assert f"tried again after {again:%Y-%m-%d %H:%M} UTC" in shown.login_problem
 
 
 def test_the_doctor_names_what_is_damaged(world: World) -> None:

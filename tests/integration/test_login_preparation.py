@@ -27,6 +27,7 @@ from popwatch.model.targets import parse_target
 from popwatch.prober.access_tokens import PATIENCE_SECONDS, AccessToken, AccessTokens, TokenError
 from popwatch.sweep.login_order import LoginOrder
 from popwatch.sweep.logins import PREPARE_SECONDS, READERS, Logins, PreparedLogins
+from tests.integration.logins import put_parameter
 from tests.integration.world import MINUTE, NOON, World
 
 CANARY = "canary-77aa"
@@ -67,7 +68,7 @@ class Stack:
     def put(self, name: str = "monitor", **fields: Any) -> None:
         """Store a credential, or another version."""
         one = StoredCredential(**{"name": name, "user": "anna", "secret": Secret(CANARY), **fields})
-        self.ssm.put_parameter(Name=PATH + name, Value=to_value(one), Type="SecureString", Overwrite=True)
+        put_parameter(self.ssm, PATH + name, to_value(one), self.world.now)
 
     def sweep(self, verdict: LoginVerdict, wanted: dict[str, str] | None = None) -> None:
         """A minute in which each environment tests its half, in turn the first."""

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from popwatch.model.outcomes import LONGEST_LOGIN_DELAY
 from popwatch.prober.capabilities import (
-    LONGEST_DELAY,
     MAX_LINES,
     NO_CAPA,
     Capabilities,
@@ -49,7 +49,7 @@ def test_a_server_without_capa_states_nothing() -> None:
         (b"LOGIN-DELAY", None),
         (b"LOGIN-DELAY -1", None),
         (b"LOGIN-DELAY soon", None),
-        (b"LOGIN-DELAY 999999999", LONGEST_DELAY),
+        (b"LOGIN-DELAY 999999999", LONGEST_LOGIN_DELAY),
         (b"LOGIN-DELAY " + b"9" * 400, None),
         (b"TOP", None),
     ],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from popwatch.model.credentials import Credential, Mechanism, Secret
 from popwatch.model.outcomes import LoginResult, LoginVerdict
+from popwatch.model.serialization import deserialize, serialize
 from popwatch.prober.login import HIDDEN, Login, UnverifiedError
 from popwatch.prober.pop3 import Conversation, Event, Failed, FailureKind, Finished, Greeted, LoginEnded, TlsWanted
 
@@ -108,6 +109,16 @@ def test_each_mechanism(
     assert events[-2:] == [LoginEnded(), Finished(b"+OK bye")]
     delay = 60 if capa is CAPABLE else 0
     assert result(dialogue) == LoginResult(LoginVerdict.PASSED, 3, 12345, delay)
+
+
+@pytest.mark.parametrize(("octets", "fits"), [(10**15 - 1, True), (10**15, False)])
+def test_a_mailbox_that_is_read_can_be_stored(octets: int, fits: bool) -> None:
+    """A number of more digits is not one of a mailbox."""
+    dialogue = login()
+    talk(dialogue, GREETING, b"-ERR\r\n", b"+OK\r\n", b"+OK\r\n", b"+OK 3 %d\r\n" % octets)
+    found = result(dialogue)
+    assert found.octets == (octets if fits else None)
+    assert deserialize(LoginResult, serialize(found)) == found
 
 
 def test_a_long_response_of_plain_has_a_line_of_its_own() -> None:

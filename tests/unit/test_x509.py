@@ -1,6 +1,8 @@
 """Certificates of any bytes: what is read of them, and that nothing else happens."""
 
+import re
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import certifi
@@ -10,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popwatch.model.outcomes import SUBJECT_SHOWN, Role
+from popwatch.model.outcomes import SUBJECT_SHOWN, Certificate, Role
+from popwatch.model.serialization import deserialize, serialize
 from popwatch.prober.x509 import CACHED_BYTES, certificates, parse
 from tests.chains import NAME, authority, made, server
 
@@ -58,6 +61,19 @@ def test_a_certificate_with_other_bytes(der: bytes, changes: list[tuple[int, byt
 def test_any_bytes(data: bytes) -> None:
     """Mostly no certificate, never an exception."""
     assert parse(data) is None or data[:1] == b"0"
+
+
+def test_dates_before_1950_count_as_1950() -> None:
+    """No certificate has them by the RFC, and in zones west of Greenwich the first hours of the year 1 are none."""
+    der = made(NAME, None, ROOT, server(), days=(0, 12_000)).certificate.public_bytes(Encoding.DER)
+    [expires] = re.findall(rb"20\d{12}Z", der)  # of a date after 2049; the other one has two digits of the year
+    found = parse(der.replace(expires, b"00010101000000Z"))
+    assert found is not None
+    assert found.expires == datetime(1950, 1, 1, tzinfo=UTC)
+    [certificate] = certificates([der.replace(expires, b"99991231235959Z")])
+    assert certificate.expires == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert certificate.begins == parse(der).begins  # type: ignore[union-attr]
+    assert deserialize(Certificate, serialize(certificate)) == certificate
 
 
 def test_a_long_certificate_is_not_kept() -> None:

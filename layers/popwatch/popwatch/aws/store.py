@@ -27,14 +27,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, assert_never
 
 from botocore.exceptions import ClientError
 
 from popwatch.aws.items import from_item, to_item
 from popwatch.aws.json_scans import parse_as_json
 from popwatch.decisions.schedule import chunks
-from popwatch.model.credential_state import FORM, CredentialState, is_newer, upgraded
+from popwatch.model.credential_state import FORM, CredentialState, check_revision, upgraded
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import AlertMessage, Topic
@@ -50,7 +50,15 @@ from popwatch.model.records import (
     check_record,
 )
 from popwatch.model.samples import LARGEST_STORED, Sample, from_stored, to_stored
-from popwatch.model.serialization import DAMAGE, LARGEST, DamagedError, deserialize, serialize, stored_as
+from popwatch.model.serialization import (
+    COUNTS,
+    DAMAGE,
+    DamagedError,
+    check_times,
+    deserialize,
+    serialize,
+    stored_as,
+)
 from popwatch.model.targets import Item
 from popwatch.model.text import clean, iso
 from popwatch.model.time_limits import STORED_AHEAD
@@ -177,6 +185,11 @@ class Store:
         self.capacity = Capacity()
         self.damaged: dict[tuple[str, str], str] = {}
         parse_as_json(dynamodb)
+
+    @property
+    def _latest(self) -> datetime:
+        """The present by the fastest clock of those that write."""
+        return self._clock() + self._slow
 
     @property
     def oldest_sample(self) -> datetime:
@@ -550,7 +563,7 @@ class Store:
     def _past(self, stored: object) -> datetime:
         """A stored time. Raises DamagedError for one of the future, which would hide what is true until then."""
         time = deserialize(datetime, stored)
-        if time > self._clock() + self._slow + STORED_AHEAD:
+        if time > self._latest + STORED_AHEAD:
             raise DamagedError(f"{iso(time)} is in the future")
         return time
 
@@ -593,7 +606,7 @@ class Store:
         """The record in an item of Status. A damaged one counts as empty, and the next commit replaces it."""
         try:
             record = deserialize(Record, item)
-            check_record(record, self._clock() + self._slow)
+            check_record(record, self._latest)
         except DamagedError as error:
             self._record_damage(self._tables.status, item["target_id"], error)
             return Record(item["target_id"], version=_version_of(item))
@@ -605,9 +618,9 @@ class Store:
             state = deserialize(CredentialState, item.get("credential", {"name": name}))
             if item.get("form") != FORM:
                 state = upgraded(state)
-            is_newer(state.revision, state.revision)  # raises for one that cannot be compared with another
-            if state.name != name or state.version != item.get("version", 0) or state.rejections < 0:
-                raise DamagedError("its name, version or rejections cannot be so")
+            check_revision(state.revision, self._latest)
+            if state.name != name or state.version != item.get("version", 0):
+                raise DamagedError("its name or its version cannot be so")
         except DAMAGE as error:
             self._record_damage(self._tables.status, item["target_id"], error)
             return CredentialState(name, version=_version_of(item))
@@ -616,18 +629,20 @@ class Store:
     def _event_of(self, kind: EventKind, item: Item) -> HistoryEvent:
         """The event in an item of History. A transition and an alert have the record's version in their key."""
         _, tick, last = item["sk"].split("#")
-        at = self._past(tick)
+        at = deserialize(datetime, tick)
         match kind:
             case EventKind.TRANSITION:
-                transition = deserialize(Transition, item)
-                self._past(iso(transition.at))
-                return HistoryEvent(at, transition, int(last))
+                event = HistoryEvent(at, deserialize(Transition, item), deserialize(int, int(last)))
             case EventKind.ALERT:
-                return HistoryEvent(at, _published_alert(item), int(last))
+                event = HistoryEvent(at, _published_alert(item), deserialize(int, int(last)))
             case EventKind.INTERVENTION:
-                return HistoryEvent(at, deserialize(InterventionEvent, item))
+                event = HistoryEvent(at, deserialize(InterventionEvent, item))
             case EventKind.POSTURE:
-                return HistoryEvent(at, deserialize(PostureChange, item))
+                event = HistoryEvent(at, deserialize(PostureChange, item))
+            case unknown:
+                assert_never(unknown)
+        check_times(event, self._latest)
+        return event
 
     def _record_damage(self, table: str, key: str, error: Exception) -> None:
         """Record that an item cannot be read, and log it the first time that this store meets it."""
@@ -654,7 +669,7 @@ def _usable(item: Item) -> Item:
 def _version_of(item: Item) -> int:
     """The version in a damaged item of Status; 0 if it has none."""
     version = item.get("version")
-    return version if isinstance(version, int) and not isinstance(version, bool) and 0 < version < LARGEST else 0
+    return version if type(version) is int and version in COUNTS else 0
 
 
 def _has_expired(item: Item, now: float) -> bool:

@@ -12,7 +12,7 @@ from popwatch.model.records import MAX_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
 from popwatch.model.targets import Problem, Target, message_fields, target_parser
 from popwatch.model.text import iso
-from popwatch.model.time_limits import MESSAGE_AHEAD, OLDEST_MESSAGE
+from popwatch.model.time_limits import MESSAGE_AHEAD, OLDEST_MESSAGE, OLDEST_TICK
 
 MESSAGE_BYTES = 900_000
 """The most that one message carries; SQS takes 1,048,576 bytes, attributes included."""
@@ -149,6 +149,9 @@ def refusal(work: Work, now: datetime) -> str:
         return f"its tick {iso(work.tick)} is more than an hour old, or more than 15 minutes ahead"
     if not timedelta() <= work.next_tick - work.tick <= 2 * TICK or not 0 <= work.attempt <= MAX_ATTEMPTS:
         return f"its next tick {iso(work.next_tick)} or its attempt {work.attempt} cannot be"
+    delay, late = work.delay_seconds or 0, work.late_seconds
+    if not (0 <= delay <= MESSAGE_AHEAD.total_seconds() and 0 <= late <= OLDEST_TICK.total_seconds()):
+        return f"its delay of {delay} s, or that of its sweep of {late} s, cannot be"
     for test in work.tests:
         try:
             check_record(test.record, now)

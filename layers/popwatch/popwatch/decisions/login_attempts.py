@@ -208,13 +208,13 @@ def settled(state: CredentialState, now: datetime) -> CredentialState | None:
     Also if times of it lie in the future, as of a clock that has been set back since: what was counted stays, and waits
     run from now on.
     """
-    past = _without_future(state, now)
+    past = without_future(state, now)
     if past.tried_at is not None and not _is_recent(past.tried_at, LONGEST_ATTEMPT, now):
         return _refused(past, past.tried_by, now, certain=False, said="", unanswered=True)
     return None if past == state else replace(past, version=state.version + 1)
 
 
-def _without_future(state: CredentialState, now: datetime) -> CredentialState:
+def without_future(state: CredentialState, now: datetime) -> CredentialState:
     """A state without times that no clock of now can have written; that of a login under way is one of long ago."""
 
     def past(time: datetime | None) -> datetime | None:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from popwatch.model.serialization import DamagedError
 from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.text import iso
+from popwatch.model.time_limits import STORED_AHEAD
 
 MAX_REJECTIONS = 2
 """Rejections in a row after which a credential is not tried any more: servers lock accounts after three to five."""
@@ -133,6 +135,15 @@ def revision_time(revision: str) -> datetime:
     """When a revision was stored; the earliest time for one that says none. Raises ValueError for no time."""
     _, _, changed_at = revision.partition(" ")
     return datetime.fromisoformat(changed_at).astimezone(UTC) if changed_at else datetime.min.replace(tzinfo=UTC)
+
+
+def check_revision(known: str, now: datetime) -> None:
+    """Raise ValueError for a text that is neither empty nor a revision, and for one that was stored after `now`.
+
+    None that is stored until then would be newer, so none would be tried.
+    """
+    if known and is_newer(known, revision(0, now + STORED_AHEAD)):
+        raise DamagedError(f"its revision {known} is in the future")
 
 
 def is_newer(revision: str, than: str) -> bool:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from popwatch.model.credentials import UnusableCredentialError, check_name
+from popwatch.model.health import MAX_WARN_DAYS
 from popwatch.model.text import clean, did_you_mean, parse_seconds
 from popwatch.model.windows import EXAMPLE_WINDOW, parse_timezone
 
@@ -254,7 +255,7 @@ def _number(value: object) -> float:
 
 
 def _days(value: object) -> tuple[int, ...]:
-    parse_day = _integer(0, 365)
+    parse_day = _integer(0, MAX_WARN_DAYS)
     entries = [entry for entry in as_list(_split(value)) if str(entry).strip()]
     return tuple(sorted(set(map(parse_day, entries)), reverse=True))
 

@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from popwatch.model.outcomes import Certificate, ErrorCode
+from popwatch.model.outcomes import CERTIFICATE_TIMES, LONGEST_LOGIN_DELAY, Certificate, ErrorCode
 from popwatch.model.posture import PostureFinding
-from popwatch.model.serialization import stored_as
+from popwatch.model.serialization import LENGTHS, Range, TimeRange, stored_as, within
+from popwatch.model.time_limits import ALLOWANCE_AHEAD, NEXT_TEST_AHEAD, STORED_AHEAD
+
+MAX_WARN_DAYS = 365
+"""Days before a certificate expires at which a warning may be sent."""
 
 Changes = tuple[datetime, ...]
 """Times at which a target went from passed to failed or back, oldest first."""
@@ -50,7 +54,7 @@ class AlertEvent(StrEnum):
 class CertificateWarning:
     """A warning of a certificate, sent at `at`: the one that expires at `expires` had `time_left`, or less."""
 
-    expires: datetime
+    expires: datetime = field(metadata=within(CERTIFICATE_TIMES))
     time_left: timedelta = field(metadata=stored_as("within"))
     at: datetime
 
@@ -152,7 +156,7 @@ class Health:
     failures: int = 0
     alerts_sent: int = 0
     failing_since: datetime | None = None
-    next_test_at: datetime | None = None
+    next_test_at: datetime | None = field(default=None, metadata=within(TimeRange(ahead=NEXT_TEST_AHEAD)))
     last_good_at: datetime | None = None
     last_good_rtt_ms: float | None = None
     state_before_maintenance: State | None = field(default=None, metadata=stored_as("beneath"))
@@ -166,9 +170,9 @@ class Health:
     untested_addresses: int = 0
     slow: bool = False
     slow_tests: int = 0
-    certificate_expires: datetime | None = None
-    certificate_warned: int | None = None
-    certificate_warned_of: datetime | None = None
+    certificate_expires: datetime | None = field(default=None, metadata=within(CERTIFICATE_TIMES))
+    certificate_warned: int | None = field(default=None, metadata=within(Range(0, MAX_WARN_DAYS)))
+    certificate_warned_of: datetime | None = field(default=None, metadata=within(CERTIFICATE_TIMES))
     expiring_certificate: Certificate | None = field(default=None, metadata=stored_as("certificate_near"))
     certificate_warnings: tuple[CertificateWarning, ...] = ()
     alerted_at_failures: int = 0
@@ -177,12 +181,12 @@ class Health:
     ended_outage: EndedOutage | None = None
     recovery: Recovery | None = None
     passes_in_outage: int = field(default=0, metadata=stored_as("passes_within"))
-    allowance_full_at: datetime | None = None
+    allowance_full_at: datetime | None = field(default=None, metadata=within(TimeRange(ahead=ALLOWANCE_AHEAD)))
     throttled: HeldAlerts | None = None
     login_failed: bool = False
     login_failure: LoginFailure | None = None
     login_at: datetime | None = None
-    login_delay: int = 0
+    login_delay: int = field(default=0, metadata=within(Range(0, LONGEST_LOGIN_DELAY)))
     posture: str = ""
     posture_pending: tuple[str, ...] = field(default=(), metadata=stored_as("posture_due"))
 
@@ -203,6 +207,10 @@ UNTESTED = Health()
 """The health of a target of which nothing is known."""
 
 
+_LASTED = Range(-STORED_AHEAD.total_seconds(), LENGTHS.highest)
+"""Of a state that another process began, whose clock may be ahead of the one that saw its end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A change of state; `lasted` is how long the previous state had lasted, if that is known.
@@ -214,7 +222,7 @@ class Transition:
     previous: State
     state: State
     at: datetime
-    lasted: timedelta | None = None
+    lasted: timedelta | None = field(default=None, metadata=within(_LASTED))
     error: ErrorCode | None = None
     reason: str = ""
     run_ended_at: datetime | None = field(default=None, metadata=stored_as("run_ended_in_maintenance"))

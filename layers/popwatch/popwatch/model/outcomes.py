@@ -4,10 +4,10 @@ Text from a server is passed through `clean` (text.py) before it becomes part of
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from popwatch.model.serialization import stored_as
+from popwatch.model.serialization import Range, TimeRange, stored_as, within
 from popwatch.model.text import counted
 
 GREETING_SHOWN = 120
@@ -20,6 +20,17 @@ DETAIL_SHOWN = 240
 SUBJECT_SHOWN = 64
 """Characters of a certificate's subject; a common name has at most 64 (RFC 5280, appendix A)."""
 
+
+CERTIFICATE_TIMES = TimeRange(earliest=datetime(1950, 1, 1, tzinfo=UTC), ahead=None)
+"""When a certificate expires: dates of certificates begin in 1950 (RFC 5280 section 4.1.2.5), and need never end."""
+
+_LIFETIMES = Range(0, (datetime.max.replace(tzinfo=UTC) - CERTIFICATE_TIMES.earliest).total_seconds())
+
+LONGEST_LOGIN_DELAY = 86_400
+"""Seconds of a LOGIN-DELAY that are believed: with a longer one a server would never be logged in to again."""
+
+MAILBOX_NUMBERS = Range(0, 10**15 - 1)
+"""Messages and octets of a mailbox: a login takes up to 15 digits."""
 
 TLS_ALERT_REASON = "tls-alert-"
 """A reason begins so if the server refused with an alert; the alert's name follows (RFC 8446 section 6)."""
@@ -88,14 +99,14 @@ class Certificate:
 
     role: Role
     subject: str
-    expires: datetime
-    lifetime: timedelta
+    expires: datetime = field(metadata=within(CERTIFICATE_TIMES))
+    lifetime: timedelta = field(metadata=within(_LIFETIMES))
     address: str = ""
 
     @property
     def begins(self) -> datetime:
         """From when on it is valid."""
-        return self.expires - self.lifetime
+        return self.expires - min(self.lifetime, self.expires - CERTIFICATE_TIMES.earliest)
 
     def __str__(self) -> str:
         at = f" at {self.address}" if self.address else ""
@@ -135,9 +146,9 @@ class LoginResult:
     """
 
     verdict: LoginVerdict
-    messages: int | None = None
-    octets: int | None = None
-    login_delay: int | None = None
+    messages: int | None = field(default=None, metadata=within(MAILBOX_NUMBERS))
+    octets: int | None = field(default=None, metadata=within(MAILBOX_NUMBERS))
+    login_delay: int | None = field(default=None, metadata=within(Range(0, LONGEST_LOGIN_DELAY)))
     said: str = ""
     unanswered: bool = False
 
@@ -178,7 +189,7 @@ class Outcome:
     address: str = ""
     greeting: str = ""
     tls_version: str = ""
-    certificate_expires: datetime | None = None
+    certificate_expires: datetime | None = field(default=None, metadata=within(CERTIFICATE_TIMES))
     failed_addresses: tuple[str, ...] = ()
     failed_first: tuple[str, ...] = field(default=(), metadata=stored_as("passed_over"))
     untested_addresses: int = 0

@@ -6,22 +6,27 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
 from popwatch.model.posture import PostureChange
-from popwatch.model.serialization import DamagedError, serialize, stored_as
-from popwatch.model.text import iso
-from popwatch.model.time_limits import STORED_AHEAD
+from popwatch.model.serialization import (
+    COUNTS,
+    DamagedError,
+    Range,
+    TimeRange,
+    check_times,
+    serialize,
+    stored_as,
+    within,
+)
+from popwatch.model.time_limits import UNTIL_AHEAD
 
 MAX_BATCHES = 1024
 """Of a fleet: as many as 800,000 targets have. A larger number is a damaged one."""
-
-LONGEST_DELAY = timedelta(days=1)
-"""From a test to the next: the most that the fields of the delays take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ class InterventionEvent:
     at: datetime
     by: str = ""
     why: str = ""
-    until: datetime | None = None
+    until: datetime | None = field(default=None, metadata=within(TimeRange(ahead=UNTIL_AHEAD)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +156,14 @@ class HistoryEvent:
 class Record:
     """One target's health with what makes committing it safe.
 
-    `version` counts the writes of the record, 0 before the first. `tick` is the tick whose test was judged last; a test
-    of the same or an earlier tick is not judged again. `writer` names the invocation that wrote last, so that it can
-    recognize its own write when a repeated request is refused. `config_fingerprint` identifies what was tested (see
-    `targets.config_fingerprint`): a target that is another by now is tested at the next tick.
+    `version` counts the writes of the record, 0 before the first; a message may have -1. `tick` is the tick whose test
+    was judged last; a test of the same or an earlier tick is not judged again. `writer` names the invocation that wrote
+    last, so that it can recognize its own write when a repeated request is refused. `config_fingerprint` identifies
+    what was tested (see `targets.config_fingerprint`): a target that is another by now is tested at the next tick.
     """
 
     target_id: str
-    version: int = 0
+    version: int = field(default=0, metadata=within(Range(-1, COUNTS.highest)))
     tick: datetime | None = None
     health: Health = UNTESTED
     outcome: Outcome | None = None
@@ -173,21 +178,7 @@ def check_record(record: Record, now: datetime) -> None:
     A test, a failure or a commit of the future would keep the target from being tested, or its alert from being sent,
     until then; an alert in the outbox is about its own target.
     """
-    health, outcome, latest = record.health, record.outcome, now + STORED_AHEAD
     for entry in record.outbox:
         if entry.message and (entry.message.target_id != record.target_id or not entry.message.attributes.get("event")):
             raise DamagedError("an alert in its outbox is not one of this target")
-    past: list[datetime | None] = [record.tick, health.since, health.failing_since, health.last_good_at]
-    past += [*health.changes, outcome.started_at if outcome else None]
-    past += [health.run_ended_at, *(warning.at for warning in health.certificate_warnings)]
-    if health.recovery:
-        past.append(health.recovery.began_at)
-    if health.ended_outage:
-        past += [health.ended_outage.failing_since, health.ended_outage.passed_at, health.ended_outage.last_good_at]
-    for entry in record.outbox:
-        past += [entry.tick, entry.committed_at, entry.transition.at if entry.transition else None]
-    newest = max((time for time in past if time is not None), default=latest)
-    if newest > latest:
-        raise DamagedError(f"{iso(newest)} is in the future")
-    if health.next_test_at and health.next_test_at > latest + LONGEST_DELAY:
-        raise DamagedError(f"its next test would be at {iso(health.next_test_at)}")
+    check_times(record, now)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
 
-from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome
-from popwatch.model.serialization import LARGEST
+from popwatch.model.outcomes import MAILBOX_NUMBERS, ErrorCode, LoginResult, LoginVerdict, Outcome
+from popwatch.model.serialization import COUNTS, Range
 from popwatch.model.text import truncate
 
 Stored = float | Mapping[str, object]
@@ -89,7 +89,7 @@ def from_stored(stored: object) -> Sample:
     if not isinstance(stored, Mapping):
         return Sample()
     rtt_ms, error, degraded = stored.get("rtt_ms"), stored.get("error"), stored.get("degraded", 0)
-    if error is None and _is_time(rtt_ms) and type(degraded) is int:
+    if error is None and _is_time(rtt_ms) and _is_count(degraded, COUNTS):
         login = stored.get("login")
         verdict = LoginVerdict(login) if isinstance(login, str) and login in list(LoginVerdict) else None
         return Sample(float(rtt_ms), degraded=degraded, mailbox=_stored_mailbox(stored), login=verdict)
@@ -107,14 +107,18 @@ def from_stored(stored: object) -> Sample:
 
 def _stored_mailbox(stored: Mapping[str, object]) -> Mailbox | None:
     messages, octets = stored.get("messages"), stored.get("octets")
-    if type(messages) is not int or type(octets) is not int or min(messages, octets) < 0:
-        return None
-    return Mailbox(messages, octets)
+    if _is_count(messages, MAILBOX_NUMBERS) and _is_count(octets, MAILBOX_NUMBERS):
+        return Mailbox(messages, octets)
+    return None
 
 
 def _is_time(stored: object) -> TypeGuard[int | float]:
     """Whether it is a number of ms that a test can have taken; True and False are numbers to Python."""
-    return type(stored) in (int, float) and 0 <= stored < LARGEST  # type: ignore[operator]
+    return type(stored) in (int, float) and stored in COUNTS  # type: ignore[operator]
+
+
+def _is_count(stored: object, allowed: Range) -> TypeGuard[int]:
+    return type(stored) is int and stored in allowed
 
 
 @lru_cache(maxsize=10_000)

@@ -1,25 +1,20 @@
 """Dataclasses as maps of strings, numbers, booleans and lists, as JSON and DynamoDB take them, and back. No I/O."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import Field, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from operator import attrgetter
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from popwatch.model.text import iso, truncate
+from popwatch.model.time_limits import STORED_AHEAD
 
 _T = TypeVar("_T")
-_STORED_AS = "stored_as"
-
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-"""No time that popwatch stores is before this one: arithmetic with the year 1 overflows."""
-
-LARGEST = 2**53
-"""Of stored numbers: programs that read popwatch's JSON have them as floats, and larger ones overflow in DynamoDB."""
-
+_STORED_AS, _RANGE = "stored_as", "range"
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What reading raises of a value that popwatch did not store."""
@@ -29,13 +24,50 @@ class DamagedError(ValueError):
     """What is stored is not what popwatch stores."""
 
 
-def stored_as(name: str) -> Mapping[str, str]:
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a stored number may be, or the seconds of a length: popwatch computes with it, and never stores another."""
+
+    lowest: float
+    highest: float
+
+    def __contains__(self, number: float) -> bool:
+        return self.lowest <= number <= self.highest
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """What a stored time may be: not before `earliest`, nor further than `ahead` of the present, if that is not None.
+
+    Arithmetic with the years 1 and 9999 overflows.
+    """
+
+    earliest: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    ahead: timedelta | None = STORED_AHEAD
+
+
+COUNTS = Range(0, 10**9)
+"""Counts, seconds and milliseconds: as seconds they are 31 years."""
+
+LENGTHS = Range(0, timedelta(days=36_525).total_seconds())
+"""Lengths of time: a century."""
+
+TIMES = TimeRange()
+"""Times at which something was."""
+
+
+def stored_as(name: str) -> Mapping[str, Any]:
     """The metadata of a dataclass field that is stored under another name than its own.
 
     A field may be renamed in the code, but never where it is stored: an older version reads the same items and messages
     during an upgrade, and a newer one what the older has left.
     """
     return {_STORED_AS: name}
+
+
+def within(allowed: Range | TimeRange) -> Mapping[str, Any]:
+    """The metadata of a dataclass field whose numbers or times may be others than those of its type as a rule."""
+    return {_RANGE: allowed}
 
 
 def serialize(value: object) -> Any:
@@ -48,7 +80,7 @@ def deserialize(kind: type[_T], data: object) -> _T:
     """The `kind` (a dataclass, or a type of one of its fields) that `serialize` made `data` of.
 
     Unknown names are ignored, so that a record written by a newer version can be read. Raises DamagedError if `data`
-    is something else: a value of another type, a time without a zone, a number that is none.
+    is something else: a value of another type, a time without a zone, a number that is none, or not in its range.
     """
     key: Any = kind  # mypy does not know that a class is hashable
     try:
@@ -60,6 +92,50 @@ def deserialize(kind: type[_T], data: object) -> _T:
             str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         ) from error
     return found
+
+
+def check_times(value: object, now: datetime) -> None:
+    """Raise DamagedError for a time in a dataclass, at any depth, that is further ahead of `now` than its field allows.
+
+    Where such a time counted, nothing would be tested, sent or shown until then.
+    """
+    find: Any = type(value)
+    for time, ahead in _times_in(find)(value):
+        if time - now > ahead:
+            raise DamagedError(f"{iso(time)} is {'' if ahead == STORED_AHEAD else 'too far '}in the future")
+
+
+_Times = Iterable[tuple[datetime, timedelta]]
+
+
+@cache
+def _times_in(kind: Any, allowed: TimeRange = TIMES) -> Callable[[Any], _Times]:
+    """The function that finds the times in a `kind`, each with how far ahead it may be; cached like the readers."""
+    if kind is datetime:
+        ahead = allowed.ahead
+        return _no_times if ahead is None else lambda value: ((value, ahead),)
+    if isinstance(kind, UnionType):
+        by_type = {get_origin(choice) or choice: _times_in(choice, allowed) for choice in get_args(kind)}
+        if all(find is _no_times for find in by_type.values()):
+            return _no_times
+        return lambda value: by_type[type(value)](value)
+    if get_origin(kind) is tuple:
+        find_in_entry = _times_in(get_args(kind)[0], allowed)
+        if find_in_entry is _no_times:
+            return _no_times
+        return lambda value: chain.from_iterable(map(find_in_entry, value))
+    return _times_in_fields(kind) if is_dataclass(kind) else _no_times
+
+
+def _times_in_fields(kind: Any) -> Callable[[Any], _Times]:
+    hints = get_type_hints(kind)
+    found = ((known.name, _times_in(hints[known.name], known.metadata.get(_RANGE, TIMES))) for known in fields(kind))
+    finders = [(attrgetter(name), find) for name, find in found if find is not _no_times]
+    return lambda value: chain.from_iterable(find(get(value)) for get, find in finders)
+
+
+def _no_times(_: object) -> _Times:
+    return ()
 
 
 @cache
@@ -92,35 +168,44 @@ def _itself(value: object) -> object:
 
 
 @cache
-def _reader(kind: Any) -> Callable[[Any], Any]:
-    """The function that reads a `kind`; cached, since a report reads tens of thousands of totals."""
+def _reader(kind: Any, allowed: Range | TimeRange | None = None) -> Callable[[Any], Any]:
+    """The function that reads a `kind`; cached, since a report reads tens of thousands of totals.
+
+    `allowed` is what its numbers or times may be, if that is not as a rule.
+    """
     if isinstance(kind, UnionType):
-        return _reader_of_any([choice for choice in get_args(kind) if choice is not type(None)])
+        return _reader_of_any([choice for choice in get_args(kind) if choice is not type(None)], allowed)
     origin, of = get_origin(kind), get_args(kind)
     if origin is tuple:
-        read_entry = _reader(of[0])
+        read_entry = _reader(of[0], allowed)
         return lambda data: tuple(map(read_entry, _expected(list, data)))
     if origin is not None:
-        read_name, read_entry = map(_reader, of)
+        read_name, read_entry = _reader(of[0]), _reader(of[1], allowed)
         return lambda data: {read_name(name): read_entry(entry) for name, entry in _expected(dict, data).items()}
     if is_dataclass(kind):
         return _dataclass_reader(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return {member.value: member for member in kind}.__getitem__
+    if kind in _RANGED:
+        read, as_a_rule = _RANGED[kind]
+        return partial(read, allowed or as_a_rule)
     return _READERS.get(kind, _itself)
 
 
-def _reader_of_any(choices: list[Any]) -> Callable[[Any], Any]:
+def _reader_of_any(choices: list[Any], allowed: Range | TimeRange | None) -> Callable[[Any], Any]:
     """The function that reads what may be of several types, by the type that a value has as data."""
     if len(choices) == 1:
-        return _reader(choices[0])
-    by_type = {list if get_origin(choice) is tuple else choice: _reader(choice) for choice in choices}
+        return _reader(choices[0], allowed)
+    by_type = {list if get_origin(choice) is tuple else choice: _reader(choice, allowed) for choice in choices}
     return lambda data: by_type[type(data)](data)
 
 
 def _dataclass_reader(make: Any) -> Callable[[Any], Any]:
     hints = get_type_hints(make)
-    readers = {_stored_name(known): (known.name, _reader(hints[known.name])) for known in fields(make)}
+    readers = {
+        _stored_name(known): (known.name, _reader(hints[known.name], known.metadata.get(_RANGE)))
+        for known in fields(make)
+    }
 
     def read_dataclass(data: Any) -> Any:
         found = {}
@@ -147,42 +232,45 @@ def _read_flag(data: object) -> bool:
     return _expected(bool, data)
 
 
-def _read_float(data: object) -> float:
-    if type(data) not in (int, float) or not abs(data) < LARGEST:  # type: ignore[arg-type]
+def _read_float(allowed: Range, data: Any) -> float:
+    if type(data) not in (int, float):
         raise DamagedError(f"{_short(data)} is not a number")
-    return float(data)  # type: ignore[arg-type]
+    if data not in allowed:  # neither is NaN
+        raise DamagedError(f"{_short(data)} is not between {allowed.lowest:g} and {allowed.highest:g}")
+    return float(data)
 
 
-def _read_count(data: object) -> int:
-    number = _read_float(data)
+def _read_count(allowed: Range, data: object) -> int:
+    number = _read_float(allowed, data)
     if not number.is_integer():
         raise DamagedError(f"{_short(data)} is not a whole number")
     return int(number)
 
 
-def _read_time(data: object) -> datetime:
+def _read_time(allowed: TimeRange, data: object) -> datetime:
     time = datetime.fromisoformat(_expected(str, data))
     if time.tzinfo is None:
         raise DamagedError(f"{_short(data)} has no time zone")
     time = time.astimezone(UTC)
-    if time < EARLIEST:
-        raise DamagedError(f"{_short(data)} is before {EARLIEST.year}")
+    if time < allowed.earliest:
+        raise DamagedError(f"{_short(data)} is before {allowed.earliest.year}")
     return time
 
 
-def _read_length(data: object) -> timedelta:
-    return timedelta(seconds=_read_float(data))
+def _read_length(allowed: Range, data: object) -> timedelta:
+    return timedelta(seconds=_read_float(allowed, data))
 
 
 def _short(data: object) -> str:
     return truncate(repr(data), 40)
 
 
-_READERS: Mapping[Any, Callable[[Any], Any]] = {
-    str: _read_string,
-    bool: _read_flag,
-    int: _read_count,
-    float: _read_float,
-    datetime: _read_time,
-    timedelta: _read_length,
+_READERS: Mapping[Any, Callable[[Any], Any]] = {str: _read_string, bool: _read_flag}
+
+_RANGED: Mapping[Any, tuple[Callable[[Any, Any], Any], Range | TimeRange]] = {
+    int: (_read_count, COUNTS),
+    float: (_read_float, COUNTS),
+    timedelta: (_read_length, LENGTHS),
+    datetime: (_read_time, TIMES),
 }
+"""The types of numbers and times: how they are read, and what they may be as a rule."""

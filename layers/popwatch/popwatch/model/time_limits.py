@@ -21,3 +21,12 @@ OLDEST_MESSAGE = timedelta(hours=1)
 STORED_AHEAD = timedelta(minutes=2)
 """What a record or a checkpoint says was: written by another process, whose clock may differ, at a tick just before
 it."""
+
+NEXT_TEST_AHEAD = timedelta(days=1) + STORED_AHEAD
+"""The next test of a target: a day is the most that the fields of the delays take."""
+
+ALLOWANCE_AHEAD = timedelta(days=1, hours=1) + STORED_AHEAD
+"""When a target may bring as many alerts as ever: a day, and the share of an alert that is sent then."""
+
+UNTIL_AHEAD = timedelta(days=20 * 365)
+"""The end of a silence: commands take 10 years. A time of the year 9999 is of none in another time zone."""

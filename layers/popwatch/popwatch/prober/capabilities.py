@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from popwatch.model.outcomes import LONGEST_LOGIN_DELAY
+
 MAX_LINES = 100
 """Lines of a reply to CAPA; servers send about ten."""
-
-LONGEST_DELAY = 86_400
-"""Seconds of a LOGIN-DELAY that are believed: with a longer one a server would never be logged in to again."""
 
 
 class TooManyLinesError(ValueError):
@@ -41,7 +40,7 @@ class Capabilities:
         stated = self.arguments.get("LOGIN-DELAY", ())
         if not stated or not stated[0].isdecimal() or len(stated[0]) > 9:
             return None
-        return min(int(stated[0]), LONGEST_DELAY)
+        return min(int(stated[0]), LONGEST_LOGIN_DELAY)
 
 
 NO_CAPA = Capabilities(capa_supported=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from popwatch.model.outcomes import SUBJECT_SHOWN, Certificate, Role
+from popwatch.model.outcomes import CERTIFICATE_TIMES, SUBJECT_SHOWN, Certificate, Role
 from popwatch.model.text import clean
 
 CACHED_BYTES = 4096
@@ -104,7 +104,11 @@ def _element(data: bytes, position: int) -> tuple[int, bytes, int]:
 
 
 def _parse_time(kind: int, text: str) -> datetime:
-    """UTCTime with two digits of the year (1950 to 2049), or GeneralizedTime with four (RFC 5280 section 4.1.2.5)."""
+    """UTCTime with two digits of the year (1950 to 2049), or GeneralizedTime with four (RFC 5280 section 4.1.2.5).
+
+    What a certificate has before 1950, against the RFC, counts as 1950: in some time zones the year 1 is none.
+    """
     if kind == _UTC_TIME:
         text = ("19" if int(text[:2]) >= 50 else "20") + text
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    time = datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    return max(time, CERTIFICATE_TIMES.earliest)

@@ -6,7 +6,13 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
-from popwatch.decisions.login_attempts import failed_before, next_attempt_at, others_first_until, why_it_waits
+from popwatch.decisions.login_attempts import (
+    failed_before,
+    next_attempt_at,
+    others_first_until,
+    why_it_waits,
+    without_future,
+)
 from popwatch.decisions.schedule import STOPPED_AFTER, login_postponed_until, longest_time_to_alert, next_slot
 from popwatch.decisions.throttling import held_until
 from popwatch.model.credential_state import CredentialState
@@ -369,6 +375,7 @@ def _login_wait(
         return "", None
     if state.problem:
         return f"{state.problem.replace('-', ' ')} ({name}) when it was last read", None
+    state = without_future(state, now)  # as the next login has it
     refusal, shown = state.refusal_of(target.target_id), f"credential {state.shown}"
     if state.blocked_for_good:
         return f"{shown} refused twice, last by {clean(state.rejected_by, 128)}", None
