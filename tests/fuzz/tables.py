@@ -1,35 +1,41 @@
 """What a damaged item of a table may do: stop nothing but itself.
 
-Tables of a small fleet, in memory: targets in several states, with outboxes, samples, hours, days, gaps, events. Each
-execution damages one field of one item by chance, then sweeps twice and asks the page for everything.
+Tables of a small fleet, in memory: targets in several states, with outboxes, samples, hours, days, gaps, events, and
+logins with a credential. Each execution damages one field of one item by chance, then sweeps twice and asks the page
+for everything.
 """
 
 import random
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from botocore.exceptions import ClientError
 from botocore.hooks import HierarchicalEmitter
 
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
+from popwatch.aws.credentials import Credentials, Found
 from popwatch.aws.items import to_item
-from popwatch.aws.store import Store
+from popwatch.aws.store import CREDENTIAL_PREFIX, Store
 from popwatch.aws.store import Tables as Names
 from popwatch.config import Settings
 from popwatch.decisions.batches import Work
+from popwatch.model.credentials import Credential, Secret
 from popwatch.model.fields import DEFAULTS_ID
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import Certificate, ErrorCode, LoginResult, LoginVerdict, Outcome, Phase, Role
 from popwatch.model.records import Action, InterventionEvent, Record
+from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.targets import Target
-from popwatch.prober.loop import Prober
+from popwatch.prober.access_tokens import AccessTokens
+from popwatch.prober.loop import MayLogIn, Prober
 from popwatch.queries.history import read_totals
 from popwatch.reports.availability import Period
+from popwatch.sweep.logins import Logins
 from popwatch.sweep.sweep import Dependencies, Sweep
 from popwatch.web.http import Request
 from popwatch.web.site import Site
@@ -39,9 +45,12 @@ from tests.stored_forms import Filler
 
 BEGIN = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
-WELL = ("well-1", "well-2", "well-3")
-FAILING = ("refused", "pending")
+WELL = ("well-1", "well-2", "well-3", "login", "login-delay")
+FAILING = ("refused", "pending", "no-login")
+LOGINS = ("login", "login-delay", "no-login", "whole")
+CREDENTIAL = "monitor"
 SHOWN = (*WELL, *FAILING, "off", "quiet", "whole")
+CERTIFICATE = Certificate(Role.LEAF, "pop.example.net", BEGIN + 5 * DAY, 90 * DAY)
 PLACES = Names("Targets", "Status", "History")
 
 STRINGS = (
@@ -60,8 +69,12 @@ STRINGS = (
     ),
     *("[" * 3000, "[]", "5", '{"tests": "many"}', '{"tests": 1, "buckets": {"x": 1}}', '{"buckets": {"999999": 1}}'),
     *('{"rtt_mean_ms": NaN}', '{"passes": -1, "rtt_mean_ms": 5}', '{"failures": {"timed-out": null}}'),
+    *("9 2099-01-01T00:00:00Z", "9 9999-12-31T23:59:59-14:00", "9 2026-11-23T21:00:00Z", "x 2026-11-23T21:00:00Z", "9"),
 )
-NUMBERS = ("0", "-1", "1", "0.5", "1E+125", "-1E-130", "9" * 38, "-" + "9" * 38, "1E+20", "9007199254740993", "65536")
+NUMBERS = (
+    *("0", "-1", "1", "0.5", "1E+125", "-1E-130", "9" * 38, "-" + "9" * 38, "1E+20", "9007199254740993", "65536"),
+    *("-65537", "86400", "86401", "1E+6", "1E+9", "1000000001", "1E+11", "1E+12", "1E+14", "-1E+12", str(2**53 - 1)),
+)
 
 DEEP: dict[str, Any] = {"S": "deep"}
 for _ in range(30):
@@ -119,10 +132,14 @@ class Client:
 
 
 class Scripted(Prober):
-    """Some targets fail, the others pass."""
+    """Some targets fail, the others pass; one greets and fails at its login. Each certificate expires soon."""
 
-    def __init__(self, now: datetime) -> None:
-        self.now, self.tested = now, set[str]()
+    def __init__(self, now: datetime, failing: Iterable[str]) -> None:
+        self.now, self.tested, self._failing, self._credentials = now, set[str](), set(failing), {}
+
+    def with_credentials(self, credentials: Mapping[str, Credential], may_log_in: MayLogIn | None = None) -> Self:
+        self._credentials, self._may_log_in = credentials, may_log_in
+        return self
 
     def run(
         self,
@@ -132,9 +149,32 @@ class Scripted(Prober):
     ) -> Generator[list[tuple[Target, Outcome]], None, None]:
         for target in targets:
             self.tested.add(target.target_id)
-            error = ErrorCode.TIMED_OUT if target.target_id in FAILING else None
-            reason = "no-greeting" if error else ""
-            yield [(target, Outcome(self.now, Phase.GREETING, error, reason, rtt_ms=None if error else 12.5))]
+            yield [(target, self._outcome(target.target_id))]
+
+    def _outcome(self, name: str) -> Outcome:
+        if name in self._failing and name not in LOGINS:
+            return Outcome(self.now, Phase.GREETING, ErrorCode.TIMED_OUT, "no-greeting")
+        found = Outcome(self.now, Phase.QUIT, rtt_ms=12.5, certificates=(CERTIFICATE,))
+        if name not in self._credentials or not (self._may_log_in and self._may_log_in(name)):
+            return found
+        delay = 120 if name == "login-delay" else 0
+        if name in self._failing:
+            login = LoginResult(LoginVerdict.UNCLEAR, login_delay=delay, said="-ERR")
+            return replace(found, phase=Phase.LOGIN, error=ErrorCode.PROTOCOL, reason="login-refused", login=login)
+        return replace(found, login=LoginResult(LoginVerdict.PASSED, 3, 4096, delay))
+
+
+class StoredCredentials(Credentials):
+    """One credential, which was stored before the fleet was first tested."""
+
+    def __init__(self) -> None:
+        pass
+
+    def read(self, names: Iterable[str], *, anew: bool = False) -> dict[str, Found]:  # noqa: ARG002
+        return {name: StoredCredential(name, "anna", Secret("x"), version=1, changed_at=BEGIN - DAY) for name in names}
+
+    def forget(self, name: str) -> None:
+        pass
 
 
 class NoQueue(BatchQueue):
@@ -171,11 +211,14 @@ class Sns:
         return {"MessageId": "id"}
 
 
-def sweep(client: Client, now: datetime, refused: str = "") -> set[str]:
+def sweep(client: Client, now: datetime, refused: str = "", failing: Iterable[str] = FAILING) -> set[str]:
     """One tick; the targets that were tested."""
-    prober = Scripted(now)
+    prober = Scripted(now, failing)
     topics = AlertTopics(Sns(refused), "arn:alerts", "arn:sms")  # type: ignore[arg-type]
-    dependencies = Dependencies(_store(client, now), prober, topics, NoQueue(), lambda *_: None, Inline)
+    store = _store(client, now)
+    tokens = AccessTokens(lambda: now)
+    logins = Logins(store, StoredCredentials(), tokens, topics, lambda: now, stack="popwatch", threads=Inline)
+    dependencies = Dependencies(store, prober, topics, NoQueue(), lambda *_: None, Inline, logins)
     settings = Settings("Targets", "Status", "History", "arn:alerts", "queue", "arn:sms")
     Sweep(dependencies, settings, writer=f"{now:%H%M}", end_by=0.0, clock=lambda: now).run_tick(now)
     return prober.tested
@@ -189,18 +232,18 @@ def _store(client: Client, now: datetime) -> Store:
 def fleet() -> tuple[dict[str, list[Item]], datetime]:
     """The items of a fleet's tables, and the time of its last tick: its day has been added up, and there is a gap."""
     client = Client(Tables())
-    targets: list[dict[str, Any]] = [
-        {"target_id": name, "host": f"{name}.example"} for name in (*WELL, *FAILING, "gone", "whole")
-    ]
-    targets.append({"target_id": "off", "host": "off.example", "enabled": False})
-    targets.append(
-        {"target_id": "quiet", "host": "quiet.example", "maintenance": [{"from": "00:00", "until": "24:00"}]}
-    )
-    targets[0] |= {"tags": ["a"], "port": 995, "tls": "implicit", "email": "{name}", "timezone": "Europe/Berlin"}
-    targets[1] |= {"silence": {"from": "2026-11-20T00:00Z", "until": "2026-11-21T00:00Z", "by": "x"}}
-    targets[3] |= {"acknowledged": {"outage": "2026-11-20T00:00Z", "at": "2026-11-20T00:00Z"}, "depends_on": "off"}
-    targets.append({"target_id": DEFAULTS_ID, "failures_per_alert": 2, "max_alerts": 2})
-    for item in targets:
+    names = (*WELL, *FAILING, "gone", "whole", "off", "quiet")
+    targets: dict[str, dict[str, Any]] = {name: {"target_id": name, "host": f"{name}.example"} for name in names}
+    for name in LOGINS:
+        targets[name] |= {"tls": "implicit", "login": CREDENTIAL, "login_every": 60}
+    targets["well-1"] |= {"tags": ["a"], "port": 995, "tls": "implicit", "email": "{name}", "timezone": "Europe/Berlin"}
+    targets["well-2"] |= {"silence": {"from": "2026-11-20T00:00Z", "until": "2026-11-21T00:00Z", "by": "x"}}
+    acknowledged = {"outage": "2026-11-20T00:00Z", "at": "2026-11-20T00:00Z"}
+    targets["refused"] |= {"acknowledged": acknowledged, "depends_on": "off"}
+    targets["off"] |= {"enabled": False}
+    targets["quiet"] |= {"maintenance": [{"from": "00:00", "until": "24:00"}]}
+    targets[DEFAULTS_ID] = {"target_id": DEFAULTS_ID, "failures_per_alert": 2, "max_alerts": 2}
+    for item in targets.values():
         client.put_item(TableName="Targets", Item=to_item(item))
     now = BEGIN
     for minute in (*range(6), *range(20, 24), 130, 131, 190, 191):
@@ -214,6 +257,7 @@ def fleet() -> tuple[dict[str, list[Item]], datetime]:
     kinds = {item["pk"]["S"].split("#")[0] for item in tables["History"]}
     assert kinds == {"samples", "hours", "days", "target", "gaps"}
     assert any("pending" in item for item in tables["Status"])
+    assert any(item["target_id"] == {"S": CREDENTIAL_PREFIX + CREDENTIAL} for item in tables["Status"])
     return tables, now
 
 
@@ -268,10 +312,10 @@ def check_tables(data: bytes) -> None:
         now = last + minute * MINUTE
         assert others <= sweep(client, now), (name, damaged)
     about = item["target_id"]["S"] if "target_id" in item else item["pk"]["S"].removeprefix("target#")
-    _check_page(client, now, {about if about in SHOWN else rng.choice(SHOWN)})
+    check_page(client, now, {about if about in SHOWN else rng.choice(SHOWN)})
 
 
-def _check_page(client: Client, now: datetime, names: set[str]) -> None:
+def check_page(client: Client, now: datetime, names: set[str]) -> None:
     """The page, with some targets, and the report read all there is."""
     store = _store(client, now)
     site = Site(Views(store, lambda: now, max_age=timedelta()), None, refresh_seconds=5)
