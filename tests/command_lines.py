@@ -92,7 +92,7 @@ PLACES = [
     _case("targets list -v --local", 0, "Using the local stack at http://127.0.0.1"),
     _case("--json silence a --for 1h --local", 3, "has no --json"),
     _case("targets list", 3, "You must specify a region", "A local stack is running here: to use it, add `--local`."),
-    _case("targets list --profile nobody", 3, "nobody", "add `--local`"),
+    _case("targets list --profile nobody", 3, "nobody", "add `--local` in place of `--profile`."),
     _case("status --width 30 --local", 3, "40"),
     _case("status --width wide --local", 3, "'wide' is not a valid number"),
     _case("status --width 80 --width 100 --local", 3, "--width is given twice, and only one counts: leave out one."),

@@ -110,8 +110,10 @@ class Installation:
 
 def find(choice: StackChoice) -> Installation:
     """The stack that the options name. Raises UserError, and what botocore raises."""
-    if choice.idle:
-        raise UserError(f"{choice.idle} does nothing with --local, the stack of `make run`: leave out one of them.")
+    if choice.local and choice.for_aws_alone:
+        raise UserError(
+            f"{choice.for_aws_alone[0]} does nothing with --local, the stack of `make run`: leave out one of them."
+        )
     installation = find_local() if choice.local else _find_in_aws(choice)
     if choice.verbose:
         region = f", region {installation.region}" if installation.region else ""
@@ -128,7 +130,9 @@ def _find_in_aws(choice: StackChoice) -> Installation:
         message = user_message(error)
         if message is None or not local_runs():
             raise
-        raise UserError(f"{message} A local stack is running here: to use it, add `--local`.") from error
+        replaced = " and ".join(f"`{option}`" for option in choice.for_aws_alone)
+        instead = f" in place of {replaced}" if replaced else ""
+        raise UserError(f"{message} A local stack is running here: to use it, add `--local`{instead}.") from error
 
 
 def local_runs() -> bool:

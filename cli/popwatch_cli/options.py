@@ -4,7 +4,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -86,10 +86,10 @@ class StackChoice:
         return " ".join(f"{option} {shlex.quote(value)}" for option, value in named.items() if value)
 
     @property
-    def idle(self) -> str:
-        """The first option that does nothing with `--local`, which is not in AWS; "" if there is none."""
+    def for_aws_alone(self) -> Sequence[str]:
+        """The options that were given and do nothing with `--local`, which is not in AWS."""
         given = {"--stack": self.stack_is_given, "--region": self.region, "--profile": self.profile}
-        return next((option for option, value in given.items() if value), "") if self.local else ""
+        return [option for option, value in given.items() if value]
 
 
 _CHOICE: ContextVar[StackChoice | None] = ContextVar("_CHOICE", default=None)

@@ -67,6 +67,15 @@ def define(kind: str, **directives: str) -> str:
 class TestNagios:
     """Object configuration: hosts, services, groups, commands, templates."""
 
+    def test_texts_of_which_one_is_enough(self) -> None:
+        """Beside `+OK` another one would be enough as well: what is left out is said in both cases."""
+        for texts, said in (("-e ALPHA -e BETA", "set `expect`"), ("-e +OK -e READY", "set `greeting`")):
+            text = define("command", command_name="pop", command_line=f"/p/check_pop -H $HOSTADDRESS$ {texts}")
+            imported = read_nagios(host() + text + service("pop"))
+            assert [target.greeting for target in targets(imported).values()] == [()]
+            [warning] = imported.warnings
+            assert said in warning
+
     def test_sample(self) -> None:
         """Services of hosts and of host groups, with their templates and commands."""
         imported = read_monitor_files([SAMPLES / "nagios.cfg"], "nagios")

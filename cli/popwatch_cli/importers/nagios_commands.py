@@ -195,6 +195,10 @@ class _Options:
         if len(self._expected) > 1 and "A" not in self._given:
             if len(texts) == len(set(self._expected)):
                 self._warn("One of the texts of -e is enough for the plugin: set `expect`, which must all be there.")
+            else:
+                self._warn(
+                    "+OK is enough for the plugin, and so is another text of -e: if a server says that, set `greeting`."
+                )
             return []
         if not any("+OK" in text for text in self._expected):
             self._warn("`-e` becomes `expect`; beside it the greeting must begin with +OK, unlike for the plugin.")
