@@ -154,6 +154,7 @@ def test_a_page_at_another_port_says_so(stack: Installation) -> None:
     command = [sys.executable, "-c", "from popwatch_cli.main import main; main()", "--local", "page"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path]), "PYTHONUNBUFFERED": "1"}
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections of another test still have it
         with suppress(OSError):  # someone else has it
             taken.bind(("127.0.0.1", USUAL_PORT))
             taken.listen()
