@@ -37,7 +37,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "LoginResult.messages": (0, 10**15 - 1),
     "LoginResult.octets": (0, 10**15 - 1),
     "Certificate.lifetime": (0, (datetime.max.replace(tzinfo=UTC) - BEGIN).total_seconds()),
-    "Transition.lasted": (-120, 36_525 * 86_400),
+    "Transition.lasted": (-86_400, 36_525 * 86_400),
 }
 """Numbers that may be others than those of their type as a rule."""
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from popwatch.model.outcomes import CERTIFICATE_TIMES, LONGEST_LOGIN_DELAY, Certificate, ErrorCode
 from popwatch.model.posture import PostureFinding
 from popwatch.model.serialization import LENGTHS, Range, TimeRange, stored_as, within
-from popwatch.model.time_limits import ALLOWANCE_AHEAD, NEXT_TEST_AHEAD, STORED_AHEAD
+from popwatch.model.time_limits import ALLOWANCE_AHEAD, NEXT_TEST_AHEAD
 
 MAX_WARN_DAYS = 365
 """Days before a certificate expires at which a warning may be sent."""
@@ -207,8 +207,8 @@ UNTESTED = Health()
 """The health of a target of which nothing is known."""
 
 
-_LASTED = Range(-STORED_AHEAD.total_seconds(), LENGTHS.highest)
-"""Of a state that another process began, whose clock may be ahead of the one that saw its end."""
+_LASTED = Range(-timedelta(days=1).total_seconds(), LENGTHS.highest)
+"""Of a state that another process began, such as the command on a computer whose clock is ahead of AWS's."""
 
 
 @dataclass(frozen=True, slots=True)
