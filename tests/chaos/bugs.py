@@ -226,8 +226,8 @@ class DeliveredTooSoon(OutboxDelivery):
 class NothingClaimed(OutboxDelivery):
     """Sweeps that run at once all send what was left behind."""
 
-    def _claim(self, record: Record, left: Sequence[OutboxEntry]) -> tuple[Record, bool]:  # noqa: ARG002 - that is the bug
-        return record, True
+    def _claim(self, record: Record, left: Sequence[OutboxEntry]) -> tuple[Record, bool]:
+        return replace(record, outbox=self.claimed(left)), True
 
 
 class SummaryTakenForSent(OutboxDelivery):
