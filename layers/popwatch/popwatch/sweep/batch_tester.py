@@ -237,8 +237,9 @@ class BatchTester:
 
     def _release_logins(self, order: LoginOrder, pool: Executor) -> None:
         """Take back the login of each target that never began; one that began, and did not end, counts."""
+        begun = order.begun
         for target_id, credential in order.credentials.items():
-            if self._logins and target_id in self._untested and target_id not in order.begun:
+            if self._logins and target_id in self._untested and target_id not in begun:
                 never = LoginResult(LoginVerdict.FAILED)
                 pool.submit(self._record_login, self._logins, target_id, credential, never)
 

@@ -50,7 +50,7 @@ class LoginOrder:
 
     Of the credentials in `attempted` the first target is the one that the tables know of. Of those in `unknown`, which
     no server has accepted yet, no other one logs in unless that one was accepted: no answer may mean a wrong password,
-    too. `begun` are the targets whose tests have begun with a login and not ended.
+    too.
     """
 
     def __init__(
@@ -61,12 +61,16 @@ class LoginOrder:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.credentials, self._monotonic = credentials, monotonic
-        self.begun: set[str] = set()
         self._by_credential: dict[str, _CredentialLogins] = {}
         for target_id, credential in credentials.items():
             name = credential.name
             first = target_id if name in attempted else ""
             self._by_credential.setdefault(name, _CredentialLogins(first=first, is_unknown=name in unknown))
+
+    @property
+    def begun(self) -> Set[str]:
+        """The targets whose tests have begun with a login and not ended."""
+        return frozenset().union(*(logins.under_way for logins in self._by_credential.values()))
 
     def may_log_in(self, target_id: str) -> bool | None:
         """Whether a target logs in now; None if it waits for another one."""
@@ -81,7 +85,6 @@ class LoginOrder:
             return False if waited >= (SECOND_AFTER if logins.is_unknown else LONGEST_WAIT) else None
         logins.first = logins.first or target_id
         logins.under_way.add(target_id)
-        self.begun.add(target_id)
         return True
 
     @staticmethod
@@ -93,7 +96,6 @@ class LoginOrder:
 
     def end(self, target_id: str, result: LoginResult) -> None:
         """A target's test has ended, with or without a login."""
-        self.begun.discard(target_id)
         logins = self._by_credential[self.credentials[target_id].name]
         logins.under_way.discard(target_id)
         if result.verdict in (LoginVerdict.PASSED, LoginVerdict.IN_USE):
