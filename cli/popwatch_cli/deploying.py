@@ -291,27 +291,27 @@ def _name_phones(installation: Installation, *, terminal: bool) -> None:
         return
     if not phones:
         return
-    told = (
+    text = (
         "These phones are subscribed to the alert topic by hand. Its texts are those of emails: each alert takes "
         "several SMS, each of which costs money.\n"
         + "".join(f"    {phone.number}\n" for phone in phones)
         + "After this deployment, `popwatch doctor --move-phones` moves them, with their filter policies, to the topic "
         "for phones."
     )
-    print(with_stack(told))
+    print(with_stack(text))
     if terminal:
         input("Enter to go on, Ctrl-C to stop: ")
 
 
 def _explain(answers: Answers, there: Deployed | None, *, guided: bool) -> None:
     if there and there.carried_over:
-        told = "This stack has a page. It stays, at its address, with another password: `popwatch page --password`."
-        print(with_stack(told))
+        text = "This stack has a page. It stays, at its address, with another password: `popwatch page --password`."
+        print(with_stack(text))
     if guided:
         print(f"Enter at a question takes the answer in brackets. The answers are kept in {answers.path}.")
     else:
-        told = f"Nothing is asked: see {answers.path}. `make deploy ASK=1` asks again, with the present values."
-        print(with_stack(told))
+        text = f"Nothing is asked: see {answers.path}. `make deploy ASK=1` asks again, with the present values."
+        print(with_stack(text))
 
 
 def _sam(answers: Answers, *, guided: bool, terminal: bool) -> int:
