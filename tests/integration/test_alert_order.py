@@ -46,6 +46,14 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, calls: int = 1) -> None:
     monkeypatch.setattr(Store, "commit", unanswered)
 
 
+def give_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test whose commit has no answer is given back to the queue."""
+    begin(world)
+    lose_answers(monkeypatch)
+    world.now = NOON + MINUTE
+    world.sweep().run_tick(world.now)
+
+
 def answer_late(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The answer to this write of a record with an alert is lost; as it is asked for again, another has written."""
     commit, written = Store.commit, list[Record]()
@@ -152,10 +160,7 @@ def test_alert_of_a_test_that_was_given_back_is_sent_though_the_target_was_suspe
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It had been committed before. It used to wait for a sweep that took its invocation for dead."""
-    begin(world)
-    lose_answers(monkeypatch)
-    world.now = NOON + MINUTE
-    world.sweep().run_tick(world.now)
+    give_back(world, monkeypatch)
     world.put_target("a", failures_per_alert=1, max_alerts=9, delay_up=60, delay_down=60, enabled=False)
     world.receive(world.now)
     assert numbers(world) == ["1"]
@@ -166,10 +171,7 @@ def test_two_copies_of_a_message_that_was_given_back_send_one_alert(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one sends it, the other finds that it has been claimed."""
-    begin(world)
-    lose_answers(monkeypatch)
-    world.now = NOON + MINUTE
-    world.sweep().run_tick(world.now)
+    give_back(world, monkeypatch)
     [(_, body)] = world.queue
     meanwhile(monkeypatch, lambda: world.do(from_message(body)))
     world.receive(world.now)
@@ -272,10 +274,7 @@ def test_alert_that_history_names_holds_none_back() -> None:
 
 def test_alert_that_an_earlier_version_sends_is_left_to_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It knows of no order, and sends what it has committed: one of this version waits, and takes nothing over."""
-    begin(world)
-    lose_answers(monkeypatch)
-    world.now = NOON + MINUTE
-    world.sweep().run_tick(world.now)
+    give_back(world, monkeypatch)
     record = world.store.read_record("a")
     older = replace(record.outbox[0], committed_by="")
     assert (
@@ -291,10 +290,7 @@ def test_alert_that_an_earlier_version_sends_is_left_to_it(world: World, monkeyp
 
 def test_failing_claim_leaves_the_alert_to_a_later_sweep(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """DynamoDB refuses all that the retest writes: the alert comes with a later sweep, and in order."""
-    begin(world)
-    lose_answers(monkeypatch)
-    world.now = NOON + MINUTE
-    world.sweep().run_tick(world.now)
+    give_back(world, monkeypatch)
 
     def refused(*_: object) -> Record:
         raise BotoCoreError
