@@ -51,7 +51,7 @@ class Oracle:
         self._deliveries = Deliveries(self.record, self._of_target, simulated)
         self._explained: set[int] = set()
         self._of_run: dict[int, list[Message]] = defaultdict(list)
-        self._recovered_with: dict[str, set[int]] = defaultdict(set)
+        self._recovered_with: dict[str, dict[int, Certainty]] = defaultdict(dict)
 
     def run(self) -> list[Finding]:
         """What is wrong."""
@@ -61,7 +61,8 @@ class Oracle:
             for lifetime, found in by_lifetime:
                 self._judge_throttling(lifetime)
                 self._judge_held(lifetime, found)
-                self._recovered_with[target] |= {self._test_of_recovered(run) for run in found}
+                for run in found:
+                    self._recovered_with[target] |= self._tests_of_recovered(run)
                 for run in found:
                     self._judge_run(run)
                 self._judge_flapping(target, lifetime)
@@ -343,8 +344,7 @@ class Oracle:
 
     def _held_by_recovered(self, run: Run, test: Test) -> Certainty:
         """The `recovered` of the outage before this one, which a maintenance held, came with this test."""
-        held = test.order in self._recovered_with[run.lifetime.target]
-        return Certainty(held, held)
+        return self._recovered_with[run.lifetime.target].get(test.order, Certainty())
 
     def _flaps(self, lifetime: Lifetime) -> list[tuple[Test, str, Message]]:
         """The messages `flapping` and `steady` of a lifetime, each with its test."""
@@ -440,7 +440,7 @@ class Oracle:
             if test.committed == NEVER:
                 return False
             held = self.holds.full_hold(test).possible or not test.policy.max_alerts
-            with_another = recovered | flaps | said.by_test.keys()
+            with_another = recovered.keys() | flaps | said.by_test.keys()
             return not held and test.order not in with_another and test.unambiguous and test.ends_runs
 
         servers = Servers(
@@ -477,15 +477,20 @@ class Oracle:
                 self._report("flapping and steady not in turn", test.order, target, f"{before}, then {after}")
         return first_hold
 
-    def _test_of_recovered(self, run: Run) -> int:
-        """The order of the test that `recovered` of a run came with: the first after its end without a hold."""
+    def _tests_of_recovered(self, run: Run) -> dict[int, Certainty]:
+        """The orders of the tests that `recovered` of a run may have come with.
+
+        It came with the first after its end without a hold, and one that may have been held may be that.
+        """
         sent = [message.order for message in self._of_run[run.failed[0].made_order] if message.event == "recovered"]
         if not sent or run.confirmed is None:
-            return -1
+            return {}
         due = run.confirmed.order
         after = [test for test in run.lifetime.tests if due <= test.order < sent[0] and not test.policy.silenced]
-        unheld = [test.order for test in after if not self.holds.full_hold(test).possible]
-        return unheld[0] if unheld else after[-1].order if after else -1
+        holds = [(test.order, self.holds.full_hold(test)) for test in after]
+        first = next((number for number, (_, held) in enumerate(holds) if not held.possible), len(holds))
+        may_be = [order for order, held in holds[: first + 1] if not held.certain]
+        return {order: Certainty(possible=True, certain=len(may_be) == 1) for order in may_be}
 
     # ---- all messages
 
