@@ -272,6 +272,11 @@ def _dovecot(location: str) -> Commands:
     return commands
 
 
+def plaintext_dovecot(place: Place) -> list[list[str]]:
+    """Dovecot, which takes a password without TLS too."""
+    return [_dovecot_at(place, "maildir:~/Maildir", place.port, place.tls_port, no_plaintext="no")]
+
+
 def _dovecot_at(place: Place, location: str, port: int, tls_port: int, *, no_plaintext: str) -> list[str]:
     folder = place.folder
     (folder / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")

@@ -12,9 +12,9 @@
 The same from a scripted server, in all variations: tests/unit/test_login.py, tests/integration/test_logins.py.
 """
 
-import base64
 import json
 import poplib
+import socket
 import ssl
 import threading
 import time
@@ -35,11 +35,12 @@ import trustme
 
 from popwatch.aws.credentials import CACHED_FOR
 from popwatch.model.credentials import Credential, Mechanism, Secret
-from popwatch.model.outcomes import LoginVerdict, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, LoginVerdict, Outcome, Phase
 from popwatch.model.stored_credentials import StoredCredential
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.access_tokens import AccessTokens
 from popwatch.prober.loop import Prober, probe
+from tests.e2e.capture import Capture, capturing, forms_of
 from tests.e2e.login_servers import (
     CYRUS,
     KINDS,
@@ -52,10 +53,11 @@ from tests.e2e.login_servers import (
     dovecot_with_tokens,
     mailbox,
     missing,
+    plaintext_dovecot,
     running,
     wait_until_accepting,
 )
-from tests.e2e.tap import Tap, tapping, tapping_within_tls
+from tests.e2e.tap import Tap, tapping_within_tls
 from tests.integration.logins import put_credential, with_logins
 from tests.integration.test_access_tokens import Endpoint, http
 from tests.integration.world import MINUTE, World, new_world
@@ -64,6 +66,9 @@ pytestmark = pytest.mark.debian
 
 WRONG = "canary-wrong-staple"
 CLIENT, TOKEN = "canary~client/+&=1", "eyJ0eXAi.canary-token_1~="
+TLS_HANDSHAKE = b"\x16\x03"
+"""The first record of TLS: its type, and the first octet of its version (RFC 8446 section 5.1)."""
+
 LOGINS = 10
 """Of each mechanism, one after the other: a mailbox is open once at a time. `make bench BENCH=logins` has 1,000."""
 
@@ -143,29 +148,75 @@ def contents(server: Running) -> tuple[object, ...]:
 def test_logins_open_the_mailbox_and_leave_it_as_it_was(kind: LoginKind, server: Running) -> None:
     """By each mechanism and mode of the server; STAT, UIDL and all messages are the same before and after.
 
-    Someone on the path sees no octet of the password, plain or in Base64.
+    The packets are captured meanwhile: all that popwatch sends in the clear is STLS, and nothing that either side sends
+    holds the user or the password, plain or in Base64. `test_the_capture_sees_a_password_in_the_clear` is the control.
     """
     contents(server)  # a server may note in the mailbox what has been read
     before = contents(server)
-    modes = [("implicit", server.tls_port), *([("starttls", server.port)] if server.port else [])]
-    for tls, port in modes:
-        with tapping(port) as tap:
+    with capturing(server.tls_port) as in_tls:
+        for mechanism in kind.mechanisms:
+            for _ in range(LOGINS):
+                check_login(kind, when_free(server, server.tls_port, mechanism))
+    check_capture(in_tls, server.tls_port, LOGINS * len(kind.mechanisms), TLS_HANDSHAKE, TLS_HANDSHAKE)
+    if kind.starttls:
+        with capturing(server.port) as from_clear:
             for mechanism in kind.mechanisms:
-                for _ in range(LOGINS if tls == "implicit" else 2):
-                    outcome = when_free(server, tap.port, mechanism, tls)
-                    assert outcome.passed, outcome
-                    assert outcome.login is not None
-                    assert outcome.login.verdict is LoginVerdict.PASSED, outcome
-                    assert outcome.login.messages == MESSAGES
-                    assert outcome.login.login_delay == kind.login_delay
-                    assert outcome.login_ms is not None
-        seen = b"".join(tap.sent)
-        plain = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
-        assert len(tap.sent) >= 2 * len(kind.mechanisms)
-        assert len(seen) > 100 * len(tap.sent)
-        for part in (PASSWORD.encode(), USER.encode(), plain[8:]):
-            assert part not in seen
+                for _ in range(2):
+                    check_login(kind, when_free(server, server.port, mechanism, "starttls"))
+        check_capture(from_clear, server.port, 2 * len(kind.mechanisms), b"STLS\r\n" + TLS_HANDSHAKE, b"+OK")
     assert contents(server) == before
+
+
+def check_login(kind: LoginKind, outcome: Outcome) -> None:
+    """Accepted, and the mailbox as it is."""
+    assert outcome.passed, outcome
+    assert outcome.login is not None
+    assert outcome.login.verdict is LoginVerdict.PASSED, outcome
+    assert outcome.login.messages == MESSAGES
+    assert outcome.login.login_delay == kind.login_delay
+    assert outcome.login_ms is not None
+
+
+def check_capture(capture: Capture, port: int, logins: int, client_begins: bytes, server_begins: bytes) -> None:
+    """Each login was captured from its first byte, and neither the user nor the password is seen in any of them."""
+    sent, answered = capture.sent_to(port), capture.sent_by(port)
+    assert len(sent) == len(answered) >= logins
+    assert all(stream.startswith(client_begins) and len(stream) > 500 for stream in sent)
+    assert all(stream.startswith(server_begins) and len(stream) > 500 for stream in answered)
+    assert capture.found(forms_of(USER, PASSWORD)) == set()
+
+
+def test_the_capture_sees_a_password_in_the_clear() -> None:
+    """Of another client, at a server that takes it without TLS, by PASS and by PLAIN; popwatch does not send it there.
+
+    With STLS it logs in there too, and without TLS it is refused before anything is sent.
+    """
+    if reason := missing(KINDS[0]):
+        pytest.skip(reason)
+    kind = replace(KINDS[0], commands=plaintext_dovecot)
+    user, password, *encoded, response = forms_of(USER, PASSWORD)
+    with TemporaryDirectory() as folder, running(kind, Path(folder)) as server:
+        with capturing(server.port) as of_popwatch:
+            check_login(kind, when_free(server, server.port, tls="starttls"))
+            refused = log_in(server, server.port, tls="none")
+        with capturing(server.port) as by_pass:
+            log_in_without_tls(server, b"USER " + user, b"PASS " + password)
+        with capturing(server.port) as by_plain:
+            log_in_without_tls(server, b"AUTH PLAIN " + response)
+    assert (refused.error, len(of_popwatch.sent_to(server.port))) == (ErrorCode.MISSING_FIELDS, 1)
+    assert of_popwatch.found(forms_of(USER, PASSWORD)) == set()
+    assert by_pass.found(forms_of(USER, PASSWORD)) == {user, password}
+    assert by_plain.found(forms_of(USER, PASSWORD)) == {encoded[len(f"\0{USER}\0") % 3], response}
+
+
+def log_in_without_tls(server: Running, *commands: bytes) -> None:
+    """Another mail client, which sends its password in the clear."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client, client.makefile("rwb") as lines:
+        assert lines.readline().startswith(b"+OK")
+        for command in (*commands, b"QUIT"):
+            lines.write(command + b"\r\n")
+            lines.flush()
+            assert lines.readline().startswith(b"+OK")
 
 
 def test_a_wrong_password_is_told_from_a_broken_server(kind: LoginKind, server: Running) -> None:
