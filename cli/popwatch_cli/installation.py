@@ -12,12 +12,11 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-import click
-
 from popwatch.alerts.tokens import LOCAL_STACK
 from popwatch.aws.store import Store, Tables
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.options import STACK_NAME, StackChoice
+from popwatch_cli.output.terminal import say
 from popwatch_cli.target_table import TargetTable
 
 LOCAL_OUTPUTS = Path(".popwatch") / "outputs.json"
@@ -118,7 +117,7 @@ def find(choice: StackChoice) -> Installation:
     if choice.verbose:
         region = f", region {installation.region}" if installation.region else ""
         where = f"at {installation.endpoint}" if installation.endpoint else "in AWS"
-        click.echo(f"Using {installation.name} {where}{region}.", err=True)
+        say(f"Using {installation.name} {where}{region}.", err=True)
     return installation
 
 

@@ -181,3 +181,49 @@ def test_a_terminal_that_cannot_show_a_character(tmp_path: Path) -> None:
         check=True,
     )
     assert b"z\xfcrich-?" in ended.stdout
+
+
+WIDE = [
+    "targets put m host=pop.example.net --local",
+    f"targets put {'mail-' * 12}berlin host={'pop.' * 15}example.net group=customers-of-the-north tls=implicit --local",
+    "targets put m zweck=1 'notes=a long note about this server and the people who look after it' --force --local",
+    "targets list --local",
+    "targets list a c --local",
+    "targets check --local",
+    "targets show m --local",
+    "doctor --local",
+    "credentials list --local",
+    "alert-test a --local",
+    "status --local",
+    "status m --local",
+    "targets convert none.cfg --from nagios",
+    "targets rm m --local",
+]
+"""Lines whose output is wide, beside those of the script."""
+
+ITS_OWN_WIDTH = FOR_PROGRAMS | {"--plugin", "--width", "export", "convert", "-h", "--help", "help"}
+"""Words of lines whose output is for programs, or is not made for a width: help has examples to be copied."""
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_each_command_keeps_to_a_width(
+    run: Run, stack: Installation, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """In a pipe. Longer lines have one word, or one command to be copied, and nothing else.
+
+    But not what is said of the options before the command, of which --width is one, if they cannot be read.
+    """
+    assert stack.endpoint
+    as_a_new_user(monkeypatch)
+    readable = [it.line for it in SCRIPT if not (it.line.startswith("-") and it.code == 3)]
+    lines = [line for line in [*readable, *WIDE] if ITS_OWN_WIDTH.isdisjoint(line.split())]
+    wide = set()
+    for line in lines:
+        ended = run("--width", width, *shlex.split(line))
+        wide |= {(line, it) for it in (ended.out + ended.err).splitlines() if cell_len(it) > width and not single(it)}
+    assert not wide, "\n".join(f"{line}: {it}" for line, it in sorted(wide))
+
+
+def single(line: str) -> bool:
+    """Whether a line is one word, or one command, which is not broken so that it can be copied."""
+    return " " not in re.sub(r"`[^`]*`", lambda found: found[0].replace(" ", "_"), line.strip())

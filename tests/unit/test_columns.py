@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from popwatch_cli.output.columns import Column, cut, fitting, lines_of, stacked
+from popwatch_cli.output.columns import Column, cut, fitting, lines_of, listed, stacked
 
 TEXTS = st.text(st.characters(categories=["L", "N", "P", "So"]), max_size=30)
 ROWS = st.lists(st.fixed_dictionaries({"Id": TEXTS, "Count": TEXTS, "Seen": TEXTS}), min_size=1, max_size=4)
@@ -47,3 +47,12 @@ def test_lines_are_straight() -> None:
     rows = [{"Id": "東京", "Count": "7"}, {"Id": "a", "Count": "1234567"}]
     columns = [Column("Id", 0, 4), Column("Count", 0, 7, is_figure=True)]
     assert lines_of(rows, columns) == ["Id      Count", "東京        7", "a     1234567"]
+
+
+@given(st.lists(st.tuples(st.text("ab", min_size=1, max_size=50), st.text("cd", max_size=30)), max_size=5))
+def test_a_list_has_each_row_on_a_line_or_two(rows: list[tuple[str, str]]) -> None:
+    """Nothing is cut: what has no room beside the first cell is below it."""
+    lines = listed(rows, 40)
+    assert " ".join(lines).split() == [cell for row in rows for cell in row if cell]
+    assert all(len(line) <= 40 or " " not in line.strip() for line in lines)
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [first for first, _ in rows]

@@ -1,7 +1,7 @@
 """`popwatch cost`: what AWS charges for a fleet in a month, and what the alternatives cost."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from importlib.resources import files
@@ -33,11 +33,19 @@ from popwatch_cli.bill import (
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import find
 from popwatch_cli.options import REGION, SecondsOption, StackChoice, WholeNumber, quoted, refuse_idle
-from popwatch_cli.output.terminal import say
+from popwatch_cli.output.columns import Column, cut, fitting, left_out, lines_of, widest, width_of
+from popwatch_cli.output.terminal import line_width, say
 from popwatch_cli.target_items import targets_of
 
 PRICED_REGION = "us-east-1"
 """The region whose prices are known; those of others are near them."""
+
+NAME = ""
+RANKS = ((NAME, 0), ("a month", 3), ("without free", 2), ("with free", 1))
+"""The titles of the columns; where there is no room for all, the one with the highest number is left out first."""
+
+SHORTEST_NAME = 24
+"""Characters of a charge's name for which there is always room."""
 
 ASSUMED = (
     f"Assumed: {CALL_SECONDS * 1000:.0f} ms for a call to AWS, {CONVERSATION_SECONDS:.1f} s for the slowest healthy"
@@ -174,7 +182,7 @@ def cost(
         }
         click.echo(json.dumps(content))
     else:
-        say("\n".join(to_lines(fleet, charges, others, f"{priced}, {as_of}")))
+        say("\n".join(to_lines(fleet, charges, others, f"{priced}, {as_of}", line_width())))
         if priced != wanted:
             say(f"popwatch has no prices of {clean(wanted, 40)}: this is what it would cost in {priced}.")
 
@@ -211,19 +219,17 @@ def fleet_of(items: Mapping[str, Any]) -> Fleet:
     )
 
 
-def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], prices: str) -> list[str]:
-    """The bill as a table."""
+def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], prices: str, width: int) -> list[str]:
+    """The bill as a table of at most `width` characters, with sentences, which may be longer."""
     tests = fleet.tests * DAYS * 1440
     targets = "target" if fleet.targets == 1 else "targets"
     return [
         f"{fleet.targets:,} {targets}, {tests:,.0f} tests in {DAYS} days; prices of {prices}, in USD",
         "",
-        f"{'':<30}{'a month':>16}{'without free':>14}{'with free':>12}",
-        *(f"{c.name:<30}{c.quantity:>16,.2f}{c.without_free:>14.2f}{c.with_free:>12.2f}" for c in charges),
-        f"{'total':<46}{sum(c.without_free for c in charges):>14.2f}{sum(c.with_free for c in charges):>12.2f}",
+        *_table(charges, width),
         "",
         "The same fleet by other means, free allowances included:",
-        *(line for name, usd in others.items() for line in _alternative(name, usd)),
+        *(line for name, usd in others.items() for line in _alternative(name, usd, width)),
         "",
         *ASSUMED,
         *(ASSUMED_OF_LOGINS if fleet.logins else ()),
@@ -231,10 +237,28 @@ def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], pric
     ]
 
 
-def _alternative(name: str, usd: float) -> list[str]:
+def _table(charges: Sequence[Charge], width: int) -> list[str]:
+    """The charges and their sums, in lines of at most `width` characters; columns without room are named below."""
+    sums = sum(it.without_free for it in charges), sum(it.with_free for it in charges)
+    rows = [*(_cells(it.name, f"{it.quantity:,.2f}", it.without_free, it.with_free) for it in charges)]
+    rows.append(_cells("total", "", *sums))
+    columns = [Column(title, rank, widest((title, *(row[title] for row in rows))), rank > 0) for title, rank in RANKS]
+    kept = fitting([replace(columns[0], least=SHORTEST_NAME), *columns[1:]], width)
+    room = width - width_of(kept) + SHORTEST_NAME
+    shown = [row | {NAME: cut(row[NAME], room)} for row in rows]
+    remark = left_out(columns[1:], kept, f"--width {width_of(columns)} shows all columns.")
+    return [*lines_of(shown, kept), *([remark] if remark else [])]
+
+
+def _cells(name: str, quantity: str, without_free: float, with_free: float) -> dict[str, str]:
+    cells = (name, quantity, f"{without_free:.2f}", f"{with_free:.2f}")
+    return {title: cell for (title, _), cell in zip(RANKS, cells, strict=True)}
+
+
+def _alternative(name: str, usd: float, width: int) -> list[str]:
     """The price of other means, with what is said of it in brackets below."""
     means, _, remark = name.partition(" (")
-    return [f"  {means:<60}{usd:>10,.2f}", f"    {remark.removesuffix(')')}"]
+    return [f"  {means:<{min(50, width - 12)}}{usd:>10,.2f}", f"    {remark.removesuffix(')')}"]
 
 
 def read_prices(region: str) -> tuple[str, dict[str, Price]]:

@@ -17,7 +17,8 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.given_secrets import given_secret
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
-from popwatch_cli.output.terminal import say
+from popwatch_cli.output.columns import listed
+from popwatch_cli.output.terminal import line_width, say
 from popwatch_cli.target_items import targets_of, whole
 
 FOR_TOKENS = ("token_url", "client_id", "scope")
@@ -109,7 +110,7 @@ def put(
         stored = {"name": name, "user": user, "mechanism": mechanism, "version": version}
         click.echo(json.dumps(stored))
     else:
-        click.echo(f"Stored: {name}, version {version}, encrypted as {path_of(installation.stack)}{name}.")
+        say(f"Stored: {name}, version {version}, encrypted as {path_of(installation.stack)}{name}.")
 
 
 def _token_source(options: Mapping[str, str | None]) -> TokenSource:
@@ -147,9 +148,8 @@ def list_all(choice: Any, *, as_json: bool) -> None:
     if not found:
         say("There are no credentials: `popwatch credentials put NAME --user USER`")
     rows = [_row(one) for one in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in listed(rows, line_width()):
+        click.echo(line)
     for one in found:
         if one.problem:
             say(
@@ -195,4 +195,4 @@ def remove(choice: Any, name: str, *, yes: bool) -> None:
         if not yes and not confirm(f"Remove {name}?", "Nothing was removed."):
             raise UserError("Nothing was removed.")
     remove_credential(installation, name)
-    click.echo(f"Removed: {name}. AWS takes up to 30 seconds before it accepts another one of that name.")
+    say(f"Removed: {name}. AWS takes up to 30 seconds before it accepts another one of that name.")

@@ -115,7 +115,7 @@ def _redrive(aws: AwsState) -> int:
 
     kept = dead_letters_of(aws).redrive(aws.tables.status.checkpoint.tick, aws.now, report)
     if not redrives:
-        click.echo("There are no dead letters.")
+        say("There are no dead letters.")
     return 1 if kept else 0
 
 
@@ -126,9 +126,9 @@ def _move_phones(aws: AwsState) -> None:
     phones = phones_on_alert_topic(aws.client("sns"), aws.outputs["AlertTopicArn"], aws.resources)
     for phone in phones:
         move_phone(aws.client("sns"), phone, aws.outputs["SmsTopicArn"])
-        click.echo(f"sms {masked('sms', phone.number)} has moved to the SMS topic.")
+        say(f"sms {masked('sms', phone.number)} has moved to the SMS topic.")
     if not phones:
-        click.echo("No phone is subscribed to the alert topic by hand.")
+        say("No phone is subscribed to the alert topic by hand.")
 
 
 def _to_json(checks: Sequence[CheckResult], now: datetime) -> dict[str, Any]:

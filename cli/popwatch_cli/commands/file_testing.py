@@ -68,7 +68,7 @@ def test_targets(targets: Sequence[Target], in_flight: int | None, *, as_json: b
                     say(to_line(target, outcome))
             advance(len(arrivals))
     if not as_json:
-        click.echo(summary(passed=results[True], failed=results[False]))
+        say(summary(passed=results[True], failed=results[False]))
     return FAILED_CODE if results[False] else 0
 
 

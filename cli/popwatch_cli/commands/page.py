@@ -72,7 +72,7 @@ def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) ->
     with page_of(installation, port, or_another=or_another) as address, suppress(KeyboardInterrupt):  # the usual end
         if not address.endswith(f":{port}/"):
             say(f"Port {port} is in use, as by `make run`, which has a page of its own: here is another one.", err=True)
-        click.echo(f"The page is at {address} until Ctrl-C.")
+        say(f"The page is at {address} until Ctrl-C.")
         if opens:
             webbrowser.open(address)
         Event().wait()
@@ -86,7 +86,7 @@ def _print_password(installation: Installation, *, replace: bool) -> None:
     else:
         password = read_password(installation)
         note = "This is the password of"
-    click.echo(f"{note} {installation.outputs['ReportUrl']}:", err=True)
+    say(f"{note} {installation.outputs['ReportUrl']}:", err=True)
     click.echo(password)
 
 

@@ -203,7 +203,7 @@ def test(
         result = plugin_result(target, outcome, thresholds, now)
         click.echo(result.line)
         if options["verbose"]:
-            click.echo(_for_people(target, outcome, now, verbose=True), err=True)
+            say(_for_people(target, outcome, now, verbose=True), err=True)
         sys.exit(result.code)
     if as_json:
         click.echo(json.dumps(to_json(target, outcome)))

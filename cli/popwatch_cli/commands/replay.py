@@ -22,7 +22,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
 from popwatch_cli.output.columns import Column, stacked, widest
-from popwatch_cli.output.terminal import console, wrapped
+from popwatch_cli.output.terminal import console, say, wrapped
 from popwatch_cli.rehearsal.past_tests import LIMITS, Comparison, Parent, ReplayResult, compare, under_limits
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import whole, without_id
@@ -119,7 +119,7 @@ def replay(
     if choice.verbose:
         count = sum(map(len, samples.values()))
         units = sum(store.capacity.read.values())
-        click.echo(f"Read {counted(count, 'test')} for {units:.1f} capacity units of DynamoDB.", err=True)
+        say(f"Read {counted(count, 'test')} for {units:.1f} capacity units of DynamoDB.", err=True)
 
 
 def idle_changes(present: Target, item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> list[str]:

@@ -29,7 +29,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import SINCE, UNTIL, ZONE, Choice, month_of, period_of
 from popwatch_cli.output.report_text import to_csv, to_text
-from popwatch_cli.output.terminal import console, repeat_options
+from popwatch_cli.output.terminal import console, repeat_options, say
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.verification.temporary import prefix_of
 
@@ -87,13 +87,13 @@ def report(
     text = to_text(made, zone, console().width) if form == "text" and not output else _forms()[form](made, zone)
     if output:
         _write(output, text)
-        click.echo(f"The report of {counted(made.whole.targets, 'target')} is in {output}.")
+        say(f"The report of {counted(made.whole.targets, 'target')} is in {output}.")
     else:
         click.echo(repeat_options(text) if form == "text" else text, nl=False)
     if choice.verbose:
         units = sum(store.capacity.read.values())
         seconds = time.monotonic() - began
-        click.echo(f"Read {units:.1f} capacity units of DynamoDB in {seconds:.1f} s.", err=True)
+        say(f"Read {units:.1f} capacity units of DynamoDB in {seconds:.1f} s.", err=True)
 
 
 def _form_of(output: Path | None) -> str:

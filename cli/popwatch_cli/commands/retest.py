@@ -28,7 +28,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import DURATION
 from popwatch_cli.output.outcome import NAME_SHOWN
-from popwatch_cli.output.terminal import repeat_options, say
+from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import targets_of, whole
 
@@ -96,7 +96,10 @@ def retest(choice: Any, *, selection: Selection, timeout: timedelta | None, as_j
     for retested in _retest(installation, targets, now, wait):
         left.pop(retested.target.target_id)
         failed += retested.sample.error is not None
-        click.echo(json.dumps(retested_to_json(retested)) if as_json else repeat_options("\n".join(lines_of(retested))))
+        if as_json:
+            click.echo(json.dumps(retested_to_json(retested)))
+        else:
+            say("\n".join(lines_of(retested)))
     for name in left:
         say(
             f"{whole(name)}: no outcome within {duration(wait)}. See `popwatch status {quote(name)}` in a minute, and "

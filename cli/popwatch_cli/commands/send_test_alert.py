@@ -17,6 +17,7 @@ from popwatch.model.text import utc
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import Choice
+from popwatch_cli.output.terminal import say
 from popwatch_cli.rehearsal.filter_policies import reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_suppression
 from popwatch_cli.selection import Selection, selecting
@@ -53,9 +54,9 @@ def alert_test(choice: Any, *, selection: Selection, event: str) -> None:
     tests = [make_test(target, event, datetime.now(UTC), installation.name) for target in targets]
     received = [_publish(installation, subscribers, test) for test in tests]
     for sentence in subscribers.obstacles:
-        click.echo(sentence)
+        say(sentence)
     for sentence in subscribers.unknown:
-        click.echo(f"Not known: {sentence}")
+        say(f"Not known: {sentence}")
     sys.exit(0 if all(received) else NO_RECEIVER_CODE)
 
 
@@ -101,13 +102,13 @@ def _publish(installation: Installation, subscribers: Subscribers, message: Aler
             message_id = topics.publish(topic, message)
         except MessageRefusedError as error:
             raise UserError(f"{whole(message.target_id)}: SNS refuses {what}: {error}.") from error
-        click.echo(f"{whole(message.target_id)}: SNS has accepted {what} as {message_id}.")
+        say(f"{whole(message.target_id)}: SNS has accepted {what} as {message_id}.")
     received = False
     for found in subscribers.subscriptions:
         reached = reaches(found, message.attributes)
         received = received or reached
         why = "" if found.confirmed else " (not confirmed)"
-        click.echo(f"  {'reaches' if reached else 'does not reach'} {found.receiver}{why}")
+        say(f"  {'reaches' if reached else 'does not reach'} {found.receiver}{why}")
     if not received:
-        click.echo("  No one receives it: subscribe to the topic, confirm a subscription, or widen a filter policy.")
+        say("  No one receives it: subscribe to the topic, confirm a subscription, or widen a filter policy.")
     return received

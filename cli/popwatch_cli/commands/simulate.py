@@ -28,7 +28,7 @@ from popwatch_cli.installation import find
 from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, refuse_idle, time_ahead
 from popwatch_cli.output.columns import Column, stacked, widest
 from popwatch_cli.output.status_table import COLOURS
-from popwatch_cli.output.terminal import console, wrapped
+from popwatch_cli.output.terminal import console, say, wrapped
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import (
     SimulatedTest,
@@ -144,7 +144,7 @@ def simulate_outage(
             click.echo("\n" * bool(place), nl=False)
             _show(console(), found, named=len(targets) > 1)
             if reaching is not None:
-                click.echo(_in_time_line(found.time_to_alert, reaching))
+                say(_in_time_line(found.time_to_alert, reaching))
     if not as_json and subscribers:
         for line in remarks_on(subscribers):
             console().print(line, highlight=False)

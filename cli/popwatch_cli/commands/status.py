@@ -72,7 +72,7 @@ def status(choice: Any, *, selection: Selection, watch: bool, states: tuple[str,
     if as_json:
         click.echo(json.dumps(fleet_status_to_json(fleet, outcome, now)))
     elif states and whole.targets and not fleet.targets:
-        click.echo(f"None of {counted(len(selected(whole)), 'target')} is {' or '.join(states)}.")
+        say(f"None of {counted(len(selected(whole)), 'target')} is {' or '.join(states)}.")
     elif selection.ids:
         for row in fleet.targets:
             say("\n".join(details(row, now, _end_of_window(row, now))))

@@ -111,15 +111,15 @@ def import_targets(
     warn_of_idle_fields(wanted.values(), after)
     change = compare(items, wanted, replace=replace, cut=sys.stdout.isatty())
     for line in change.lines:
-        click.echo(line)
+        say(line)
     if not change:
-        click.echo("Nothing to change.")
+        say("Nothing to change.")
         return
     if not yes and not confirm():
         raise UserError("Nothing was written.")
     # Read again: somebody may have silenced a target while the question was open.
     table.write(with_interventions_of(table.read(), change.put), change.delete)
-    click.echo(f"Written: {len(change.put)}. Removed: {len(change.delete)}.")
+    say(f"Written: {len(change.put)}. Removed: {len(change.delete)}.")
 
 
 @click.command()
@@ -142,7 +142,7 @@ def convert(files: tuple[Path, ...], monitor: str | None, modules: Path | None, 
         click.echo(serialize("yaml", items), nl=False)
     else:
         write_entries(output, items)
-        click.echo(f"{counted(len(items), 'item')} written to {output}.")
+        say(f"{counted(len(items), 'item')} written to {output}.")
 
 
 @click.command("export", short_help="Write all targets into a file, or print them as YAML.")
@@ -163,7 +163,7 @@ def export_targets(choice: Any, file: Path | None) -> None:
         click.echo(serialize("yaml", exported), nl=False)
         return
     write_entries(file, exported)
-    click.echo(f"{counted(len(items), 'item')} written to {file}.")
+    say(f"{counted(len(items), 'item')} written to {file}.")
 
 
 @click.command()
@@ -195,10 +195,10 @@ def check(choice: Any, file: Path | None) -> None:
     else:
         warn_of_parents(by_id, by_id)
     for mistake in found:
-        click.secho(mistake, fg="red")
+        say(click.style(mistake, fg="red"))
     if not entries:
         say("There are no targets to check.", err=True)
-    click.echo(f"{counted(len(entries), 'item')}, {counted(len(found), 'mistake')}.")
+    say(f"{counted(len(entries), 'item')}, {counted(len(found), 'mistake')}.")
     sys.exit(WRONG_CODE if found else 0)
 
 
@@ -210,8 +210,8 @@ def _checked_entries(file: Path) -> Sequence[FileEntry]:
         raise
     except FileError as error:
         for mistake in error.mistakes:
-            click.secho(mistake, fg="red")
-        click.echo(f"{counted(len(error.mistakes), 'mistake')}.")
+            say(click.style(mistake, fg="red"))
+        say(f"{counted(len(error.mistakes), 'mistake')}.")
         sys.exit(WRONG_CODE)
 
 

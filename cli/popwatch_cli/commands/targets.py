@@ -31,7 +31,8 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.target_files import CA_FILE
 from popwatch_cli.installation import find
-from popwatch_cli.output.terminal import console, say, wrapped
+from popwatch_cli.output.columns import listed
+from popwatch_cli.output.terminal import console, line_width, say, wrapped
 from popwatch_cli.selection import EMPTY_ID, GROUP, NOT_BOTH, TAG, Selection, selecting
 from popwatch_cli.suggestions import field_hint
 from popwatch_cli.target_items import (
@@ -135,9 +136,8 @@ def list_targets(choice: Any, *, selection: Selection, as_json: bool) -> None:
     if not found:
         say("There are no targets yet: `popwatch targets put mail-berlin host=pop.example.net`")
     rows = [_row(found[name]) for name in sorted(found, key=natural_order)]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
-    for row in rows:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in listed(rows, line_width()):
+        click.echo(line)
 
 
 @targets.command()
@@ -264,7 +264,7 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     warn_of_idle_fields([wanted[name] for name in lines], defaults, items)
     table.write(wanted[name] for name in lines)
     for line in lines.values():
-        click.echo(line)
+        say(line)
     say("The next sweep applies it." if lines else "Nothing has changed: it was so before.")
 
 
@@ -444,7 +444,7 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
     chosen = named or sorted(selection.of(targets_of(items)), key=natural_order)
     if not named and not yes:
         for name in chosen:
-            click.echo(f"- {whole(name)}  {whole(items[name].get('host', ''))}".rstrip())
+            say(f"- {whole(name)}  {whole(items[name].get('host', ''))}".rstrip())
         if not confirm(f"Remove {counted(len(chosen), 'target')}?", "Nothing was removed."):
             raise UserError("Nothing was removed.")
     left = {name: item for name, item in items.items() if name not in chosen}
@@ -454,11 +454,11 @@ def remove(choice: Any, *, selection: Selection, yes: bool) -> None:
     table.write([], dict.fromkeys(chosen))
     warn_of_parents(left, _dependent_on(set(chosen), left))
     if len(chosen) <= MAX_ON_A_LINE:
-        click.echo(f"Removed: {', '.join(map(whole, chosen))}.")
+        say(f"Removed: {', '.join(map(whole, chosen))}.")
         return
     for name in chosen if yes or selection.ids else ():  # else they have been listed
-        click.echo(f"- {whole(name)}")
-    click.echo(f"Removed: {counted(len(chosen), 'target')}.")
+        say(f"- {whole(name)}")
+    say(f"Removed: {counted(len(chosen), 'target')}.")
 
 
 def _row(target: Target) -> tuple[str, str, str, str]:

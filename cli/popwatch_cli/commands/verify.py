@@ -74,7 +74,7 @@ def verify(choice: Any, *, server: str | None, yes: bool, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(to_json(results, temporary.installation, began, datetime.now(UTC))))
     else:
-        click.echo(summary(results))
+        say(summary(results))
     sys.exit(exit_code(results))
 
 

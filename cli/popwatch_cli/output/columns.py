@@ -62,6 +62,22 @@ def lines_of(rows: Sequence[Mapping[str, str]], kept: Sequence[Column]) -> list[
     return [(" " * GAP).join(_padded(row[it.title], widths[it.title], it) for it in kept).rstrip() for row in table]
 
 
+def listed(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Rows without titles in columns; of a row that has no room in `width`, all but the first cell goes on below."""
+    alone = [row for row in rows if cell_len((" " * GAP).join(row).rstrip()) <= width]
+    widths = [widest(cells) for cells in zip(*alone, strict=True)] if alone else [0] * max(map(len, rows), default=0)
+    return [line for row in rows for line in _listed(row, widths, width)]
+
+
+def _listed(row: Sequence[str], widths: Sequence[int], width: int) -> list[str]:
+    padded = [cell + " " * (room - cell_len(cell)) for cell, room in zip(row, widths, strict=True)]
+    line = (" " * GAP).join(padded).rstrip()
+    if cell_len(line) <= width:
+        return [line]
+    others = (" " * GAP).join(filter(None, row[1:]))
+    return [row[0], *wrapped(INDENT + others, width).split("\n")]
+
+
 def stacked(
     rows: Sequence[Mapping[str, str]], columns: Sequence[Column], below: Mapping[str, str], width: int
 ) -> tuple[str, list[tuple[str, list[str]]], str]:

@@ -30,10 +30,14 @@ _NO_BREAK = "\ue000"  # a character of no one, as wide as a blank
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a text for people, with hints that name the stack in use, and no wider than a terminal."""
-    stream = sys.stderr if err else sys.stdout
-    shown = repeat_options(text)
-    click.echo(wrapped(shown, shutil.get_terminal_size().columns) if stream.isatty() else shown, err=err)
+    """Print a text for people, with hints that name the stack in use, in lines of `line_width`."""
+    click.echo(wrapped(repeat_options(text), line_width(err=err)), err=err)
+
+
+def line_width(*, err: bool = False) -> int:
+    """Characters of a line of text: `--width`, or those of the terminal; elsewhere `UNLIMITED`."""
+    columns = shutil.get_terminal_size().columns if (sys.stderr if err else sys.stdout).isatty() else UNLIMITED
+    return chosen().width or columns
 
 
 def wrapped(text: str, width: int) -> str:
