@@ -238,6 +238,27 @@ def test_a_password_that_was_changed_before_a_dead_server_tries_it_again(world: 
     assert third[0] - second[0] >= OTHER_TARGET_WAIT
 
 
+def test_a_password_that_was_changed_while_only_a_dead_server_tries_it(world: World) -> None:
+    """No other target is tested in its message, so that nothing shows first that it is wrong: its try counts."""
+    watch(world, "a", "b", "dead", login_every=3600)
+    run(world, 2)
+    world.verdicts = {"dead": LoginVerdict.UNCLEAR}
+    while len(logins_of(world, "dead")) < 3:
+        run(world, 1)
+    run(world, 57)  # the others are accepted once more, so that the next try at the dead one is its own
+    before = len(world.logged_in)
+    world.verdicts = dict.fromkeys(("a", "b", "dead"), LoginVerdict.UNCLEAR)
+    watch(world, "a", "b", enabled=False, login_every=3600)
+    while len(world.logged_in) == before:
+        run(world, 1)
+    watch(world, "a", "b", enabled=True, login_every=3600)
+    run(world, 90)
+    first, second, third, *_ = world.logged_in[before:]
+    assert (first[1], second[1]) == ("dead", "a")
+    assert second[0] - first[0] <= 2 * MINUTE
+    assert third[0] - second[0] >= OTHER_TARGET_WAIT
+
+
 def test_a_dead_backend_of_two_that_say_no_more_than_err(world: World) -> None:
     """Both are down by the usual count, with two attempts in all."""
     watch(world, "a", "b")

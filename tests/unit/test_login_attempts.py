@@ -264,6 +264,31 @@ def test_before_a_blamed_server_tries_it_again_another_target_shows_whether_it_i
     assert not is_blamed(tried(ended(ACCEPTED, "a", REJECTED), "b", PASSED, NOON + MINUTE), "a")
 
 
+DOUBTED = tried(ended(ACCEPTED, "dead", UNCLEAR), "a", PASSED, NOON + MINUTE)
+"""A server is to blame for a refusal: another target's login was accepted since."""
+
+
+def test_a_blamed_server_alone_in_its_message_makes_one_of_two_attempts() -> None:
+    """Nothing has shown right before that the password was not changed: that of another target is the second one."""
+    later = NOON + HOUR
+    refused = tried(DOUBTED, "dead", UNCLEAR, later)
+    assert (refused.rejections, is_in_doubt(refused, R1)) == (1, True)
+    accepted = tried(refused, "a", PASSED, later + MINUTE)
+    assert (accepted.rejections, is_blamed(accepted, "dead")) == (0, True)
+    assert tried(refused, "a", UNCLEAR, later + MINUTE).blocked
+
+
+def test_a_blamed_server_beside_a_login_under_way_makes_one_of_two_attempts() -> None:
+    """The other target's answer takes more than eight seconds: both have sent it."""
+    trying = begin_attempt(DOUBTED, R1, "a", NOON + MINUTE, anew=True)
+    assert trying is not None
+    refused = ended(trying, "dead", UNCLEAR, NOON + MINUTE)
+    assert (refused.rejections, refused.tried_by, refused.tried_at) == (1, "a", NOON + MINUTE)
+    assert ended(refused, "a", UNCLEAR, NOON + MINUTE).blocked
+    accepted = ended(refused, "a", PASSED, NOON + MINUTE + SECOND)
+    assert (accepted.rejections, is_blamed(accepted, "dead")) == (0, True)
+
+
 def test_servers_that_die_at_the_same_second_are_one_doubt() -> None:
     """Many log in freely with what was accepted: the others wait for a quarter of an hour, and not for days."""
     state = ACCEPTED

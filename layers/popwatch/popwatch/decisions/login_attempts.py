@@ -10,7 +10,8 @@ time, and processes that die:
 - Two attempts that count, without an accepted login between them, and all wait: until the revision changes, if a server
   said that the user or the secret is wrong. Otherwise the server may be to blame, and attempts grow rarer: after one
   hour, two, four, up to a day. Of a revision that was accepted another target shows sooner which of both it is.
-- A target that refuses twice in a row what others accept waits alone, as long as all would.
+- A target that refuses twice in a row what others accept waits alone, as long as all would. Its refusal counts with
+  those of others, unless another login was accepted right before: the password may have been changed since.
 - A revision that is stored during an outage of a target's login is tried by that target once before it waits: the other
   attempt is left to another one.
 - A revision that is older than the one that is known is never tried.
@@ -47,6 +48,12 @@ ACCEPTED_FOR = timedelta(minutes=10)
 
 WRITTEN_AGAIN_AFTER = ACCEPTED_FOR / 2
 """How old the time of the last accepted login may be when another one is accepted, without a write."""
+
+SHOWN_FOR = timedelta(minutes=2)
+"""How long after an accepted login a refusal without a code by a server that is to blame counts for that server alone.
+
+That login comes first in the same message, whose logins have ended by then.
+"""
 
 OTHERS_FIRST = timedelta(minutes=5)
 """How long a target that refuses an accepted credential waits for another one to show whether it is right."""
@@ -243,6 +250,15 @@ def is_blamed(state: CredentialState, target_id: str) -> bool:
     return bool(refusal and not refusal.certain and state.passed_at and state.passed_at > refusal.at)
 
 
+def _counts_alone(state: CredentialState, target_id: str, now: datetime) -> bool:
+    """Whether a refusal without a code, now, is the server's: another login was accepted right before.
+
+    While one is under way of another target, which may be refused as well, that is not known.
+    """
+    others = state.tried_at is not None and state.tried_by != target_id
+    return is_blamed(state, target_id) and not others and not _has_passed(state.passed_at, SHOWN_FOR, now)
+
+
 def begin_attempt(
     state: CredentialState, revision: str, target_id: str, now: datetime, *, anew: bool = False
 ) -> CredentialState | None:
@@ -308,7 +324,7 @@ def _refused(
     refusals = (*(one for one in state.refusals if one.target_id != target_id), refusal)
     ours = state.tried_at is not None and state.tried_by == target_id
     tried_at = None if ours else state.tried_at
-    if not certain and is_blamed(state, target_id):
+    if not certain and _counts_alone(state, target_id, now):
         return replace(state, tried_at=tried_at, refusals=refusals, said=said, version=state.version + 1)
     rejections = state.rejections + 1
     if not ours:  # several may log in at once with what was accepted: that is one doubt
