@@ -255,7 +255,9 @@ class Oracle:
         held_once = False
         committed = {test.tick for test in run.lifetime.tests if test.committed != NEVER}
         for test in (test for test in run.lifetime.tests if test.order >= end.order):
-            if test.committed == NEVER and test.tick in committed:  # of two tests of one tick the other one counts
+            # Of two tests of one tick the other one counts; and none does whose invocation died.
+            lost = test.tick in committed or self.record.committed_by_its_end(test) == NEVER
+            if test.committed == NEVER and lost:
                 continue
             held = Certainty(test.policy.silenced, test.policy.silenced) | self.holds.full_hold(test)
             held_once = held_once or (held.possible and not held.certain)
@@ -486,7 +488,8 @@ class Oracle:
         if not sent or run.confirmed is None:
             return {}
         due = run.confirmed.order
-        after = [test for test in run.lifetime.tests if due <= test.order < sent[0] and not test.policy.silenced]
+        written = [test for test in run.lifetime.tests if due <= test.committed < sent[0]]
+        after = [test for test in written if not test.policy.silenced]
         holds = [(test.order, self.holds.full_hold(test)) for test in after]
         first = next((number for number, (_, held) in enumerate(holds) if not held.possible), len(holds))
         may_be = [order for order, held in holds[: first + 1] if not held.certain]

@@ -225,7 +225,8 @@ class Times:
                 continue
             longest = longest_test(record.in_force(lifetime.target, test.made_order))
             end = test.began + max(short, longest) + longest + SHORT_SLACK
-            begin = record.time(test.made_order) - 3 * MINUTE
+            # Of its own message too, which may have waited: it is followed at the next tick then.
+            begin = min(record.time(test.made_order) - 3 * MINUTE, test.tick)
             changed = any(begin < record.time(one.order) < end for one in record.configured[lifetime.target])
             if changed or end > record.times[-1] or test.committed == NEVER or self.went_wrong(begin, end):
                 continue

@@ -29,6 +29,7 @@ from popwatch.model.targets import Target
 from popwatch.prober.loop import MayLogIn, Prober
 from popwatch.sweep.batch_tester import UnfinishedError
 from popwatch.sweep.sweep import Dependencies, Sweep
+from popwatch_cli.doctor.rules.dead_letters import RedriveAction, plan_redrive, read_dead_letter
 from tests.chaos import accounts, facts, postures
 from tests.chaos.accounts import Environment, Login, Mailboxes, ParameterStore, SimulatedLogins
 from tests.chaos.aws import AwsTransport, DynamoDB, Sns, Sqs
@@ -279,6 +280,8 @@ class World:
     configured: dict[str, Configured] = field(default_factory=dict)
     policies: list[Configured] = field(default_factory=list)
     service_outages: dict[str, float] = field(default_factory=dict)
+    dead_letters: list[str] = field(default_factory=list)
+    """The messages that were received three times, and not done."""
     schedule: tuple[facts.Window, ...] = ()
     trace: list[tuple[datetime, int, str]] = field(default_factory=list)
     scopes: Counter[str] = field(default_factory=Counter)
@@ -337,10 +340,18 @@ class World:
         self.service_outages.clear()
         if self.logins:
             self._begin_calm_logins()
+        self._redrive()
         self.engine.run(began + calm_hours * 60 * MINUTE)
         servers = {name: self._at_last(name, known) for name, known in self.configured.items()}
         self.evidence.add(facts.FaultFree(self.evidence.order, self.now(), self.time_of(began), servers))
         self.fault_free, self.faults.rates = False, self.setup.rates
+
+    def _redrive(self) -> None:
+        """Empty the dead-letter queue as `popwatch doctor --redrive` does: its alarm has rung."""
+        letters, self.dead_letters = self.dead_letters, []
+        for body in letters:
+            if plan_redrive(read_dead_letter(body, {}), None, self.now()).action is RedriveAction.SEND:
+                self._enqueue(body, 0)
 
     def _at_last(self, name: str, known: Configured) -> tuple[facts.Policy, bool | None]:
         policy, server = known.at_last(self.now(), self.schedule), self.servers[known.server or name]
@@ -793,9 +804,13 @@ class World:
         """The event source mapping hands a message over; one that was not done comes again, thrice in all."""
 
         def ended(how: str) -> None:
-            if how != "well" and receives < RECEIVES:
-                again = self.engine.now + VISIBILITY_SECONDS
-                self.engine.at(again, lambda: self._receive(body, sent_at, receives + 1))
+            if how == "well":
+                return
+            if receives == RECEIVES:
+                self.dead_letters.append(body)
+                return
+            again = self.engine.now + VISIBILITY_SECONDS
+            self.engine.at(again, lambda: self._receive(body, sent_at, receives + 1))
 
         name = f"message {zlib.crc32(body.encode()):08x}"
         self._invoke(name, lambda sweep, code, ticks: self._do_message(sweep, code.read(body), sent_at, ticks), ended)
