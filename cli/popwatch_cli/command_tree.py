@@ -1,7 +1,7 @@
 """The tree of commands: options that each of them takes, other names of commands, and what a mistyped one may mean."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -72,6 +72,17 @@ class CommandGroup(click.Group):
         if close:
             return f"There is no command {quoted(written)}.{close}"
         return f"There is no command {quoted(written)}: `{path} --help` lists all."
+
+
+def commands_with(group: click.Group, option: str, path: str) -> Iterator[str]:
+    """The commands of a group and of the groups in it that have an option, each by its words after `path`."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands_with(command, option, f"{path} {name}")
+        elif command and any(option in it.opts for it in command.params if not getattr(it, "hidden", False)):
+            yield f"{path} {name}"
 
 
 def summary(command: click.Command, room: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from popwatch.model.fields import DEFAULTS_ID, Family, TlsMode, TlsVersion, is_blank
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch.model.windows import WeeklyWindow
-from popwatch_cli.target_items import problem_lines, shown_id, without_id
+from popwatch_cli.target_items import problem_lines, shown, shown_id, without_id
 
 NONE: Mapping[str, Mapping[str, Any]] = {}
 
@@ -40,7 +40,18 @@ def idle_fields_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list
         return []
     reasons = ((name, why(target)) for name, why in _REASONS.items() if not is_blank(item.get(name)))
     idle = [Problem(name, f"The field `{name}` has no effect: {reason}.") for name, reason in reasons if reason]
-    return [*idle, *_windows_of_whole_days(item, target), *_port_of_another_tls(item, target)]
+    others = (_windows_of_whole_days, _port_of_another_tls, _several_groups)
+    return [*idle, *(problem for found in others for problem in found(item, target))]
+
+
+def _several_groups(item: Mapping[str, Any], target: Target) -> list[Problem]:
+    """Words with commas between them: a target has one group, and such a list would be its name."""
+    names = [part.strip() for part in target.group.split(",")]
+    if is_blank(item.get("group")) or len(names) < 2 or not all(name and " " not in name for name in names):
+        return []
+    listed = shown(",".join(names))
+    sentence = f"The field `group` is one name, with a comma in it. To be in several groups use tags: tags={listed}."
+    return [Problem("group", sentence)]
 
 
 def _port_of_another_tls(item: Mapping[str, Any], target: Target) -> list[Problem]:

@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from popwatch import __version__
 from popwatch.model.fields import FIELDS_BY_NAME
 from popwatch.model.text import did_you_mean
 from popwatch_cli import suggestions
-from popwatch_cli.command_tree import CommandGroup, with_shared_options
+from popwatch_cli.command_tree import CommandGroup, commands_with, with_shared_options
 from popwatch_cli.errors import user_message
 from popwatch_cli.options import StackChoice, choose
 from popwatch_cli.output.nagios_plugin import UNKNOWN_CODE, unknown
@@ -32,6 +33,9 @@ from popwatch_cli.start import INTERRUPTED_CODE
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 """What the system says of a file that takes no more."""
+
+MOST_NAMED = 3
+"""Commands that a message names."""
 
 SERVER = re.compile(r"[\w.:\[\]-]*[.:][\w.:\[\]-]+")
 """What looks like a server and not like a command."""
@@ -181,7 +185,29 @@ def _no_such_option(error: click.NoSuchOption) -> str:
     field = error.option_name.lstrip("-").replace("-", "_")
     if command.name == "put" and field in FIELDS_BY_NAME:
         hint = f" Did you mean {field}=VALUE?"
-    return f"No such option: {error.option_name}.{hint or did_you_mean(error.option_name, known, mark='')}"
+    hint = hint or _other_commands(error.option_name) or did_you_mean(error.option_name, known, mark="")
+    return f"No such option: {error.option_name}.{hint}"
+
+
+def _other_commands(option: str) -> str:
+    """Which commands have an option that the one in use lacks; "" if none has it."""
+    others = list(commands_with(cli, option, "popwatch")) if option.startswith("--") else []
+    if not others:
+        return ""
+    if len(others) > MOST_NAMED:
+        return f" Other commands have it, such as `{others[0]}`."
+    if len(others) > 1:
+        return f" It is an option of {', '.join(f'`{it}`' for it in others[:-1])} and `{others[-1]}`."
+    return f" Did you mean `{' '.join([*others, *_as_typed(option)])}`?"
+
+
+def _as_typed(option: str) -> list[str]:
+    """An option as it stands on the command line, with the word after it if that may be its value."""
+    words = sys.argv[1:]
+    place = next((place for place, word in enumerate(words) if word.partition("=")[0] == option), len(words))
+    typed = words[place : place + 2]
+    has_value = "=" not in typed[0] and not typed[-1].startswith("-") if typed else False
+    return [shlex.quote(word) for word in (typed if has_value else typed[:1])]
 
 
 def _bug(error: Exception) -> str:

@@ -34,6 +34,8 @@ IDLE: list[tuple[str, dict[str, object], dict[str, object]]] = [
     ("port", {"port": 110, **TLS}, {"tls": "none"}),
     ("family", {"host": "192.0.2.1", "family": "ipv4"}, {"host": "pop.example.net"}),
     ("all_addresses", {"host": "2001:db8::1", "all_addresses": True}, {"all_addresses": False}),
+    ("group", {"group": "it,ops"}, {"group": "it-ops"}),
+    ("group", {"group": "it, ops"}, {"group": "Smith and Co, Berlin"}),
     ("schedules", {"schedules": {"night": [{"from": "22:00", "until": "23:00"}]}}, {"maintenance": "night"}),
 ]
 

@@ -62,6 +62,9 @@ MAX_ON_A_LINE = 10
 NAME_WIDTH, ORIGIN_WIDTH = 22, 15
 """Characters of a field's name, and of ` from _defaults`, in `targets show`."""
 
+UNKNOWN = "unknown field"
+"""What stands beside a field of an item that popwatch does not know."""
+
 NEVER = "No alerts are ever sent: max_alerts is 0."
 
 
@@ -145,7 +148,7 @@ def list_targets(choice: Any, *, selection: Selection, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print each item as stored, as a line of JSON.")
 @click.pass_obj
 def show(choice: Any, *, selection: Selection, as_json: bool) -> None:
-    """Show targets: every field, and where its value comes from.
+    """Show targets: every field, and where its value comes from; also fields that popwatch does not know.
 
     \b
     Examples:
@@ -180,7 +183,7 @@ def _items_of(table: TargetTable, selection: Selection) -> dict[str, Item]:
 def field_line(name: str, value: str, origin: str, width: int) -> str:
     """A field, its value and where that comes from, in columns; what has no room in `width` goes on below."""
     room = max(1, min(40, width - NAME_WIDTH - ORIGIN_WIDTH))
-    return wrapped(f"{name:<{NAME_WIDTH}}{value:<{room}} {origin}".rstrip(), width)
+    return wrapped(f"{name:<{NAME_WIDTH - 1}} {value:<{room}} {origin}".rstrip(), width)
 
 
 def _show(target_id: str, item: Item, defaults: Item) -> None:
@@ -191,12 +194,15 @@ def _show(target_id: str, item: Item, defaults: Item) -> None:
         if field.name == "ca_pem" and sys.stdout.isatty():
             value = shown(value)
         click.echo(field_line(field.name, value, origin, width))
+    for name in sorted(item.keys() - FIELDS_BY_NAME.keys()):
+        click.echo(field_line(whole(name), whole(item[name]), UNKNOWN, width))
     if target_id != DEFAULTS_ID:
         parsed = parse_target(item, without_id(defaults))
         longest = duration(longest_time_to_alert(parsed.policy, parsed.max_test_seconds))
         unless = ", unless maintenance holds it" if parsed.policy.maintenance else ""
         sentence = f"First alert at most {longest} after an outage begins{unless}."
         say(sentence if parsed.policy.max_alerts else NEVER)
+    warn_of_unknown_fields([item])
     for problem in mistakes_of(item, defaults):
         say(click.style(problem.explanation, fg="red"), err=True)
 

@@ -452,7 +452,7 @@ FIELDS = (
     Field("certificate_warn_days", "list", "by the share of the lifetime left", "each 0 to 365", "[21, 7, 1]", "Days before a certificate expires at which a warning is sent, one at each; an empty list: no warnings. Else at a quarter of its lifetime (at most 21 days), then at a half and a quarter of that time.", _days),
     Field("posture", "boolean", "true", "true, false", "false", "Once a day popwatch asks what the server offers and permits; an alert is sent if that got worse ([posture.md](posture.md)).", _boolean),
     Field("siblings", "list", "none", "up to 8 ports", "[993, 465]", "Other ports of the host with TLS, whose certificates are compared with the one served here; 110 and 995 are siblings by themselves.", _ports),
-    Field("group", "string", "none", "up to 100 characters", "customers", "Shown to people, and used to route alerts.", _string(100)),
+    Field("group", "string", "none", "up to 100 characters", "customers", "Shown to people, and used to route alerts. One for each target; use `tags` for several.", _string(100)),
     Field("tags", "list", "none", "each up to 100 characters", "[berlin, dovecot]", "Shown in alerts, and used to route them.", _tags),
     Field("timezone", "string", "UTC", "IANA time zone", "Europe/Berlin", "For the local times in alerts and the windows of `maintenance`.", parse_timezone),
     Field("subject", "string", "the built-in text", _TEMPLATE, "{name} is {state}", "Subject of the email of a `down` or `recovered`.", _string(500)),
