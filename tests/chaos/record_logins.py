@@ -119,4 +119,9 @@ class Logins:
         tried = [one for one in self.tried[name] if one.number == stored.number and one.order < order]
         accepted = max((one.order for one in tried if one.answer in ("accepted", "in-use")), default=stored.order)
         died = bisect_left(self._died, order) - bisect_left(self._died, accepted)
-        return [*[None] * died, *(one for one in tried if one.answer in REFUSALS and one.order > accepted)]
+        # One that was under way as another was accepted may have been answered after it.
+        refused = [one for one in tried if one.answer in REFUSALS and self._answered(one) > self.time(accepted)]
+        return [*[None] * died, *refused]
+
+    def _answered(self, tried: LoginTried) -> datetime:
+        return self.time(tried.order) + timedelta(seconds=tried.seconds)
