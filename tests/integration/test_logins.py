@@ -169,6 +169,31 @@ def test_failures_at_the_login(
 
 
 @pytest.mark.parametrize(
+    ("script", "mechanism", "detail"),
+    [
+        ("login-silent:CAPA", Mechanism.USER, "The server did not answer CAPA."),
+        ("login-silent:USER", Mechanism.USER, "The server did not answer USER."),
+        ("login-silent:PASS", Mechanism.USER, "The server did not answer PASS."),
+        ("login-silent:APOP", Mechanism.APOP, "The server did not answer APOP."),
+        ("login-silent:AUTH", Mechanism.PLAIN, "The server did not answer AUTH PLAIN."),
+        ("login-silent:AUTH", Mechanism.XOAUTH2, "The server did not answer AUTH XOAUTH2."),
+        ("login-silent", Mechanism.XOAUTH2, "The server did not answer the response after AUTH XOAUTH2."),
+        ("login-silent:STAT", Mechanism.USER, "The server did not answer STAT."),
+        ("login-silent:QUIT", Mechanism.USER, "The server did not answer QUIT."),
+        ("login-close:CAPA", Mechanism.USER, "The server closed the connection and did not answer CAPA."),
+        ("login-close:STAT", Mechanism.USER, "The server closed the connection and did not answer STAT."),
+        ("login-mailbox:", Mechanism.USER, "The server answered STAT with an empty line"),
+    ],
+)
+def test_which_command_was_not_answered(
+    server: ScriptedServer, context: ssl.SSLContext, script: str, mechanism: Mechanism, detail: str
+) -> None:
+    """A server that answers the login and not STAT has another fault than one that does not answer the login."""
+    port = server.listen(script, tls=context)
+    assert one(target(port, max_test_seconds=1), credential(mechanism)).detail == detail
+
+
+@pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"max_messages": 2}, "The mailbox has 3 messages, more than the 2 allowed."),
@@ -374,7 +399,7 @@ def test_from_the_desk(shell: Shell, server: ScriptedServer, context: ssl.SSLCon
         ),
         ("login-refused:[SYS/TEMP] later", (2, ["FAILED", "login-sys-temp", "which will pass"])),
         ("login-old:no", (2, ["FAILED", "login-refused", "does not say which"])),
-        ("login-repeats", (2, ["FAILED", "The server said: -ERR (the rest is not shown"])),
+        ("login-repeats", (2, ["FAILED", "The server answered PASS with -ERR (the rest is not shown"])),
     ],
 )
 def test_refusals_at_the_desk(

@@ -264,6 +264,32 @@ def test_servers_that_fail_at_the_login(chunks: list[bytes], kind: FailureKind, 
 
 
 @pytest.mark.parametrize(
+    ("mechanism", "chunks", "command", "in_reply"),
+    [
+        (Mechanism.USER, [], "CAPA", False),
+        (Mechanism.USER, [b"+OK\r\nTOP\r\n"], "CAPA", True),
+        (Mechanism.USER, [CAPABLE], "USER", False),
+        (Mechanism.USER, [CAPABLE, IN], "PASS", False),
+        (Mechanism.USER, [CAPABLE, IN, IN], "STAT", False),
+        (Mechanism.APOP, [BARE], "APOP", False),
+        (Mechanism.PLAIN, [CAPABLE], "AUTH PLAIN", False),
+        (Mechanism.PLAIN, [CAPABLE, b"+ \r\n"], "the response after AUTH PLAIN", False),
+        (Mechanism.PLAIN, [BARE], "AUTH PLAIN", False),
+        (Mechanism.PLAIN, [BARE, b"+ \r\n"], "the response after AUTH PLAIN", False),
+        (Mechanism.XOAUTH2, [CAPABLE, b"+ \r\n"], "the response after AUTH XOAUTH2", False),
+        (Mechanism.XOAUTH2, [CAPABLE, b"+ \r\n", b"+ e30=\r\n"], "the empty line after AUTH XOAUTH2", False),
+    ],
+)
+def test_the_command_that_is_not_answered_yet(
+    mechanism: Mechanism, chunks: list[bytes], command: str, in_reply: bool
+) -> None:
+    """Without the user and the secret; and whether the reply has begun."""
+    dialogue = login(mechanism)
+    talk(dialogue, GREETING, *chunks)
+    assert (dialogue.command, dialogue.in_reply) == (command, in_reply)
+
+
+@pytest.mark.parametrize(
     ("chunks", "delay"),
     [
         ([], None),

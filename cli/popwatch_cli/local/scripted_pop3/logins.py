@@ -40,18 +40,24 @@ async def serve(
     client: LoginConnection,
     *,
     answer: Answer | None = None,
+    answered: bytes = b"",
     capabilities: tuple[bytes, ...] = CAPABILITIES,
     mailbox: bytes = MAILBOX,
     greeting: bytes = b"+OK scripted POP3 ready " + TIMESTAMP + b"\r\n",
 ) -> None:
     """Greet, and serve a client that logs in; `answer` is given the last line of the login in place of a check of it.
 
+    Or the line of the command `answered`, and the login is checked.
     Without `capabilities` CAPA is not known.
     """
     await client.send(greeting, greets=True)
     while line := await client.line():
         command, _, argument = line.strip().partition(b" ")
         match command.upper():
+            case name if answer and name == answered:
+                if not (said := await answer(client, line)):
+                    return
+                await client.send(said)
             case b"QUIT":
                 await client.send(b"+OK bye\r\n")
                 return
@@ -65,7 +71,7 @@ async def serve(
                 await client.send(OK)
             case b"PASS" | b"APOP" | b"AUTH":
                 last, right = await _login(client, command.upper(), argument, line)
-                said = await answer(client, last) if answer else OK if right else WRONG
+                said = await answer(client, last) if answer and not answered else OK if right else WRONG
                 if not said:
                     return
                 await client.send(said)

@@ -276,14 +276,14 @@ async def login_slow(client: ClientConnection, seconds: str) -> None:
     await logins.serve(client, answer=logins.after(float(seconds or 1), logins.OK))
 
 
-async def login_silent(client: ClientConnection, _: str) -> None:
-    """Do not answer a login."""
-    await logins.serve(client, answer=logins.never)
+async def login_silent(client: ClientConnection, command: str) -> None:
+    """Do not answer a login, or the command in the argument: `STAT`."""
+    await logins.serve(client, answer=logins.never, answered=command.encode())
 
 
-async def login_close(client: ClientConnection, _: str) -> None:
-    """Close after the last line of a login."""
-    await logins.serve(client, answer=logins.saying(b""))
+async def login_close(client: ClientConnection, command: str) -> None:
+    """Close after the last line of a login, or after the command in the argument: `STAT`."""
+    await logins.serve(client, answer=logins.saying(b""), answered=command.encode())
 
 
 async def login_long(client: ClientConnection, _: str) -> None:

@@ -72,13 +72,16 @@ class Login:
     """The login of one test. Raises UnverifiedError unless TLS was verified.
 
     It is `unanswered` from the time at which the secret is sent until the server has said what it makes of it.
+    `command` is what the next line of the server answers, for people, and `in_reply` whether it answers that in part.
     """
 
     def __init__(self, credential: Credential, tls: Tls) -> None:
         if not tls.verified:
             raise UnverifiedError
         self._credential = credential
+        self.command = "CAPA"
         self._step: Callable[[bytes], bytes] = self._handle_capa
+        self.in_reply = False
         self._reader = CapabilityReader()
         self._capabilities: Capabilities = NO_CAPA
         self._login_delay: int | None = None
@@ -131,7 +134,7 @@ class Login:
             return self._authenticate()
         if not OK.match(line):
             return self._fail("unexpected-reply")
-        self._step = self._handle_capability
+        self._step, self.in_reply = self._handle_capability, True
         return b""
 
     def _handle_capability(self, line: bytes) -> bytes:
@@ -141,7 +144,7 @@ class Login:
             return self._fail("too-many-capabilities")
         if not found:
             return b""
-        self._capabilities = found
+        self._capabilities, self.in_reply = found, False
         return self._authenticate()
 
     def _authenticate(self) -> bytes:
@@ -149,8 +152,7 @@ class Login:
         mechanism, user = self._credential.mechanism, self._credential.user.encode()
         match mechanism:
             case Mechanism.USER:
-                self._step = self._handle_user
-                return b"USER " + user + b"\r\n"
+                return self._send("USER", b"USER " + user, self._handle_user)
             case Mechanism.APOP:
                 return self._begin_apop(user)
             case Mechanism.PLAIN | Mechanism.XOAUTH2:
@@ -160,8 +162,7 @@ class Login:
     def _handle_user(self, line: bytes) -> bytes:
         if not OK.match(line):
             return self._refuse(line)
-        self._step = self._handle_answer
-        return b"PASS " + self._reveal() + b"\r\n"
+        return self._send("PASS", b"PASS " + self._reveal(), self._handle_answer)
 
     def _begin_apop(self, user: bytes) -> bytes:
         timestamp = _TIMESTAMP.search(self._greeting)
@@ -169,8 +170,7 @@ class Login:
             return self._fail("mechanism-not-offered")
         secret = self._reveal()
         digest = hashlib.md5(timestamp.group() + secret, usedforsecurity=False).hexdigest().encode()
-        self._step = self._handle_answer
-        return b"APOP " + user + b" " + digest + b"\r\n"
+        return self._send("APOP", b"APOP " + user + b" " + digest, self._handle_answer)
 
     def _begin_sasl(self, mechanism: Mechanism) -> bytes:
         """AUTH, with PLAIN's response in the same line if the server knows that (RFC 2449 section 6.3) and it fits.
@@ -181,14 +181,12 @@ class Login:
         name = mechanism.value.upper()
         if self._capabilities.capa_supported and name not in self._capabilities.mechanisms:
             return self._fail("mechanism-not-offered")
-        command = b"AUTH " + name.encode()
+        command = f"AUTH {name}"
         if mechanism is Mechanism.PLAIN and self._capabilities.capa_supported:
-            whole = command + b" " + self._response() + b"\r\n"
-            if len(whole) <= LONGEST_COMMAND:
-                self._step = self._handle_sasl_answer
-                return whole
-        self._step = self._handle_ready
-        return command + b"\r\n"
+            whole = command.encode() + b" " + self._response()
+            if len(whole + b"\r\n") <= LONGEST_COMMAND:
+                return self._send(command, whole, self._handle_sasl_answer)
+        return self._send(command, command.encode(), self._handle_ready)
 
     def _response(self) -> bytes:
         secret = self._reveal()
@@ -205,21 +203,23 @@ class Login:
             return self._refuse(line, attempted=False)
         if not _CHALLENGE.match(line):
             return self._fail("unexpected-reply")
-        self._response_repeated = True
-        self._step = self._handle_sasl_answer
-        return self._response() + b"\r\n"
+        return self._respond()
 
     def _handle_sasl_answer(self, line: bytes) -> bytes:
         if not _CHALLENGE.match(line):
             return self._handle_answer(line)
         if self._credential.mechanism is Mechanism.XOAUTH2:
             # The challenge says what is wrong with the token; after an empty line comes the -ERR.
-            self._step = self._handle_rejected_token
-            return b"\r\n"
+            return self._send("the empty line after AUTH XOAUTH2", b"", self._handle_rejected_token)
         if self._response_repeated:
             return self._fail("unexpected-reply")
-        self._response_repeated = True  # a server that passed over the response in the line of AUTH
-        return self._response() + b"\r\n"
+        return self._respond()  # a server that passed over the response in the line of AUTH
+
+    def _respond(self) -> bytes:
+        """The response in a line of its own, once."""
+        self._response_repeated = True
+        mechanism = self._credential.mechanism.value.upper()
+        return self._send(f"the response after AUTH {mechanism}", self._response(), self._handle_sasl_answer)
 
     def _handle_rejected_token(self, line: bytes) -> bytes:
         if line.startswith(b"-ERR") and not _CODE.match(line):
@@ -231,8 +231,7 @@ class Login:
         if not OK.match(line):
             return self._refuse(line)
         self.unanswered = False
-        self._step = self._handle_stat
-        return b"STAT\r\n"
+        return self._send("STAT", b"STAT", self._handle_stat)
 
     def _handle_stat(self, line: bytes) -> bytes:
         found = _STAT.match(line)
@@ -255,6 +254,11 @@ class Login:
             return self._fail("login-failed")
         self.verdict = LoginVerdict.UNCLEAR
         return self._fail("login-refused")
+
+    def _send(self, command: str, line: bytes, step: Callable[[bytes], bytes]) -> bytes:
+        """A line to send; `command` is what people read of it, which holds no secret."""
+        self.command, self._step = command, step
+        return line + b"\r\n"
 
     def _fail(self, reason: str) -> bytes:
         self.failure = reason

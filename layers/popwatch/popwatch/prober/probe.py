@@ -80,7 +80,7 @@ _TIMEOUTS = {
     Phase.TLS: (ErrorCode.TIMED_OUT, "no-tls-answer", "The server did not complete the TLS handshake."),
     Phase.GREETING: (ErrorCode.TIMED_OUT, "no-greeting", "The server accepted the connection and said nothing."),
     Phase.STLS: (ErrorCode.TIMED_OUT, "no-stls-reply", "The server did not answer STLS."),
-    Phase.LOGIN: (ErrorCode.TIMED_OUT, "no-login-reply", "The server did not answer the login."),
+    Phase.LOGIN: (ErrorCode.TIMED_OUT, "no-login-reply", ""),  # the login knows what was not answered
     Phase.QUIT: (ErrorCode.TIMED_OUT, "no-quit-reply", "The server did not answer QUIT."),
 }
 
@@ -250,6 +250,8 @@ class Probe:
                 self._fields["address"] = self._failed_connects[0][0]
             if self._phase is Phase.GREETING and self._conversation.in_mid_line:
                 reason, detail = "unfinished-line", "The server began its greeting and did not end it."
+            elif self._phase is Phase.LOGIN and self._login:
+                detail = _without_reply(self._login, "The server", in_part=self._conversation.in_mid_line)
             self._end(error, reason, detail)
         elif self._phase is Phase.CONNECT and self._addresses:
             if self._loop.may_race():
@@ -500,7 +502,9 @@ class Probe:
             self._receive_end()
 
     def _end_broken(self, error: OSError) -> None:
-        self._end(ErrorCode.DISCONNECTED, "reset", f"The connection broke: {(error.strerror or str(error)).lower()}.")
+        where = f" before the reply to {self._login.command}" if self._phase is Phase.LOGIN and self._login else ""
+        why = (error.strerror or str(error)).lower()
+        self._end(ErrorCode.DISCONNECTED, "reset", f"The connection broke{where}: {why}.")
 
     def _read(self, attempt: _Attempt) -> tuple[bytes, float | None]:
         if attempt.stamped:
@@ -582,7 +586,10 @@ class Probe:
             self._fields["greeting"] = line
         elif self._phase is Phase.LOGIN and failure.kind is FailureKind.PROTOCOL:
             self._record_login()
-        said = f"The server said: {line}" if line else "The server said nothing more."
+        if self._phase is Phase.LOGIN and self._login:
+            said = _said_at_login(self._login, failure, line)
+        else:
+            said = f"The server said: {line}" if line else "The server said nothing more."
         if failure.missing:
             said = f"The greeting lacks the text `{clean(failure.missing, MISSING_SHOWN)}`. {said}"
         self._end(error, failure.reason, said)
@@ -668,6 +675,19 @@ class Probe:
         if len(failed) > 1 or (failed and not error):
             self._fields["failed_addresses" if error else "failed_first"] = tuple(failed)
         return Outcome(self._started_at, self._phase, error, reason, detail, **self._fields)  # type: ignore[arg-type]
+
+
+def _said_at_login(login: Login, failure: Failed, line: str) -> str:
+    """What a server said to which command of a login, as a sentence."""
+    if failure.kind is FailureKind.DISCONNECTED:
+        return _without_reply(login, "The server closed the connection and", in_part=bool(line))
+    return f"The server answered {login.command} with {line or 'an empty line'}"
+
+
+def _without_reply(login: Login, who: str, *, in_part: bool) -> str:
+    """That a command of a login was not answered, or that its reply was not ended."""
+    did_not = "end its reply to" if in_part or login.in_reply else "answer"
+    return f"{who} did not {did_not} {login.command}."
 
 
 def _unneeded(certificate: X509) -> str:
