@@ -449,6 +449,17 @@ def test_an_ended_session_leads_to_the_sign_in_page(world: World, open_page: Ope
         page.wait_for_url(f"{address}sign-in")
 
 
+def test_the_times_below_a_whole_day(world: World, open_page: Open, serve: Serve) -> None:
+    """Each stands where it is: the last one is the end, a day after the beginning, though it reads the same."""
+    put_fleet(world, 5)
+    with serve(world, refresh_seconds=30) as address:
+        page = open_page(f"{address}?target=mail-rome-001")
+        page.wait_for_selector(".more .chart")
+        times = page.locator(".more .axis").last.locator("span").all_text_contents()
+        hours = [int(time[:2]) for time in times]
+        assert [(hour - hours[0]) % 24 for hour in hours] == [0, 6, 12, 18, 0]
+
+
 @pytest.mark.parametrize("count", [5, 500])
 def test_screenshots(world: World, open_page: Open, serve: Serve, count: int) -> None:
     """Desktop and phone width, light and dark, into .popwatch/screenshots, for people to check."""

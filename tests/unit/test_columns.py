@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from popwatch_cli.output.columns import Column, cut, fitting, lines_of, listed, stacked
+from popwatch_cli.output.columns import Column, cut, cut_apart, fitting, lines_of, listed, stacked
 
 TEXTS = st.text(st.characters(categories=["L", "N", "P", "So"]), max_size=30)
 ROWS = st.lists(st.fixed_dictionaries({"Id": TEXTS, "Count": TEXTS, "Seen": TEXTS}), min_size=1, max_size=4)
@@ -15,6 +15,19 @@ def test_a_text_is_cut_by_what_a_terminal_shows(text: str, width: int) -> None:
     """It is never wider, and whole if there is room."""
     assert cell_len(cut(text, width)) <= width
     assert cut(text, width) == text or cell_len(text) > width
+
+
+@given(
+    st.text("abc漢", max_size=40),
+    st.sets(st.text("abcä漢", min_size=3, max_size=3), min_size=1, max_size=9),
+    st.integers(16, 40),
+)
+def test_texts_that_differ_at_one_end_are_told_apart(same: str, others: set[str], width: int) -> None:
+    """They are as wide as there is room, and whole if there is room for them."""
+    for texts in ([same + it for it in others], [it + same for it in others]):
+        shown = cut_apart(texts, width)
+        assert all(cell_len(form) <= width and (form == text or cell_len(text) > width) for text, form in shown.items())
+        assert len(set(shown.values())) == len(texts)
 
 
 @given(st.permutations([0, 1, 2, 3]), st.integers(0, 60))

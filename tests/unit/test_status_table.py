@@ -94,6 +94,21 @@ def test_ids_are_whole_where_the_last_test_leaves_room() -> None:
         assert "5x refused" in text.getvalue()
 
 
+@pytest.mark.parametrize(("length", "narrowest"), [(20, 60), (40, 80), (64, 110)])
+def test_ids_that_differ_at_their_end(length: int, narrowest: int) -> None:
+    """They differ on every terminal; from a width on they are whole, for which other columns give way."""
+    beginning = "mail-of-customer-in-the-northern-branch-of-berlin-cluster-frontend"[: length - 4]
+    ids = [f"{beginning}-{number:03}" for number in range(9)]
+    targets = {name: parse_target({"target_id": name, "host": "pop.example.net"}) for name in ids}
+    found = FleetStatus(target_statuses(targets, {}, NewestTests(), NOW), SweepCheckpoint(NOW))
+    for width in range(40, 200, 4):
+        text = io.StringIO()
+        Console(file=text, width=width, color_system=None).print(table_of(found, NOW, width))
+        shown = [line.split()[1] for line in text.getvalue().splitlines()[1:10]]
+        assert len(set(shown)) == 9
+        assert shown == ids or width < narrowest
+
+
 def test_the_id_stands_beside_a_name() -> None:
     """Commands take ids: a target whose name is another text shows both, and without such names there is no column."""
     wide = printed(20, UNLIMITED)

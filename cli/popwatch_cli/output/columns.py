@@ -62,6 +62,25 @@ def lines_of(rows: Sequence[Mapping[str, str]], kept: Sequence[Column]) -> list[
     return [(" " * GAP).join(_padded(row[it.title], widths[it.title], it) for it in kept).rstrip() for row in table]
 
 
+def cut_apart(texts: Iterable[str], width: int) -> dict[str, str]:
+    """Each text, of which so many characters of the terminal fit: the middle is left out, so that the ends differ.
+
+    How much of the end is kept is what tells most of the texts apart.
+    """
+    every = list(dict.fromkeys(texts))
+    room = width - len(CUT)
+    tails = (room // 2, room * 3 // 4, room // 4, 0, room)
+    forms = [[_without_middle(text, width, tail) for text in every] for tail in tails]
+    return dict(zip(every, max(forms, key=lambda form: len(set(form))), strict=True))
+
+
+def _without_middle(text: str, width: int, tail: int) -> str:
+    if cell_len(text) <= width:
+        return text
+    end = set_cell_size(text[::-1], tail)[::-1].lstrip()
+    return set_cell_size(text, width - len(CUT) - tail).rstrip() + CUT + end
+
+
 def listed(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     """Rows without titles in columns; of a row that has no room in `width`, all but the first cell goes on below."""
     alone = [row for row in rows if cell_len((" " * GAP).join(row).rstrip()) <= width]

@@ -16,7 +16,7 @@ from popwatch.model.targets import endpoint
 from popwatch.model.text import clean, clean_whole, counted, duration, milliseconds, utc
 from popwatch.queries.status import FleetStatus
 from popwatch.reports.status import TargetStatus, has_stopped
-from popwatch_cli.output.columns import GAP, Column, fitting, left_out, widest, width_of
+from popwatch_cli.output.columns import GAP, Column, cut_apart, fitting, left_out, widest, width_of
 from popwatch_cli.output.terminal import UNLIMITED, repeat_options, wrapped
 
 NARROW = 110
@@ -40,6 +40,9 @@ RANKS = {
 
 RANKS_IF_NARROW = {title: rank for title, rank in RANKS.items() if title not in ("Failures", "Alerts", "Cert.")}
 """Those of a narrow terminal, where the others are part of the last test."""
+
+GIVE_WAY = ("Server", "Name", "Next test", "Since")
+"""The columns of a narrow terminal that make room for whole ids, the first one first; for ids that are cut, two do."""
 
 FIGURES = {"Since", "Failures", "Alerts", "Next test", "Cert."}
 
@@ -98,15 +101,12 @@ def table_of(fleet_status: FleetStatus, now: datetime, width: int, most: int | N
     left: Sequence[TargetStatus] = ()
     if most is not None and len(rows) > most:
         rows, left = rows[: most - 1], rows[most - 1 :]
-    shown = [_shared(row, now) if width < NARROW else cells(row, now, may_be_cut=width < UNLIMITED) for row in rows]
     more = {"Target": f"[dim]and {len(left)} more[/]"} if left else {}
-    columns = _columns([*shown, more], width)
-    fitted = fitting(columns, width)
-    kept = _for_whole_ids(fitted, shown, width)
+    shown, columns, kept = _layout(rows, more, now, width)
     titles = [it.title for it in kept]
     remark = left_out(
         columns,
-        [it for it in fitted if it.title in titles],
+        [it for it in columns if it.title in titles],
         repeat_options("`popwatch status ID` shows all of a target."),
     )
     caption = Text(wrapped(remark, width), "dim") if remark else None
@@ -131,10 +131,39 @@ def table_of(fleet_status: FleetStatus, now: datetime, width: int, most: int | N
     return table
 
 
-def _columns(rows: Sequence[Mapping[str, str]], width: int) -> list[Column]:
+Layout = tuple[list[dict[str, str]], list[Column], list[Column]]
+"""The cells of each row, all columns, and those that are shown."""
+
+
+def _layout(rows: Sequence[TargetStatus], more: Mapping[str, str], now: datetime, width: int) -> Layout:
+    """Below a width of `NARROW`, or where only that leaves room for whole ids, columns are shared."""
+    if width >= NARROW:
+        apart = [cells(row, now, may_be_cut=width < UNLIMITED) for row in rows]
+        found, is_whole = _for_width(apart, more, width, RANKS)
+        if is_whole or width >= UNLIMITED:
+            return found
+    shared, is_whole_if_shared = _for_width([_shared(row, now) for row in rows], more, width, RANKS_IF_NARROW)
+    return shared if width < NARROW or is_whole_if_shared else found
+
+
+def _for_width(
+    rows: list[dict[str, str]], more: Mapping[str, str], width: int, ranks: Mapping[str, int]
+) -> tuple[Layout, bool]:
+    """The layout with these columns, and whether no id is cut; one that is cut keeps its beginning and its end."""
+    columns = _columns([*rows, more], width, ranks)
+    kept, is_whole = _for_whole_ids(fitting(columns, width), rows, width, GIVE_WAY if ranks is RANKS_IF_NARROW else ())
+    if width < UNLIMITED:
+        room = next(it.least for it in kept if it.title == "Target")
+        ids = [Text.from_markup(row["Target"]).plain for row in rows]
+        short = cut_apart(ids, room)
+        rows = [row | {"Target": escape(short[name])} for row, name in zip(rows, ids, strict=True)]
+    return (rows, columns, kept), is_whole
+
+
+def _columns(rows: Sequence[Mapping[str, str]], width: int, ranks: Mapping[str, int]) -> list[Column]:
     """The columns that are not empty, each as wide as its cells; ids, names and servers have their share at most."""
     found = []
-    for title, rank in (RANKS_IF_NARROW if width < NARROW else RANKS).items():
+    for title, rank in ranks.items():
         texts = [row[title] for row in rows if row.get(title)]
         if not texts and title in ("Name", "Cert."):
             continue
@@ -149,22 +178,31 @@ def _columns(rows: Sequence[Mapping[str, str]], width: int) -> list[Column]:
     return found
 
 
-def _for_whole_ids(columns: Sequence[Column], rows: Sequence[Mapping[str, str]], width: int) -> list[Column]:
-    """The columns, of which that of the ids takes what others can spare, since an id is what people copy.
+def _for_whole_ids(
+    columns: Sequence[Column], rows: Sequence[Mapping[str, str]], width: int, give_way: Sequence[str]
+) -> tuple[list[Column], bool]:
+    """The columns, of which that of the ids takes what others can spare, and whether that is enough.
 
-    The last test keeps `READABLE_TEST`. On a narrow terminal servers and names make room.
+    An id is what people copy. The last test keeps `READABLE_TEST`. As many columns as needed give way; where ids are
+    cut all the same, only servers and names do.
     """
     wanted = widest(Text.from_markup(row["Target"]).plain for row in rows)
-    kept = list(columns)
-    while True:
-        reserved = sum(max(0, READABLE_TEST - it.least) for it in kept if it.title == LAST_TEST)
-        spare = max(0, width - width_of(kept) - reserved)
-        missing = sum(wanted - it.least for it in kept if it.title == "Target")
-        others = [it for it in kept if it.title in ("Name", "Server")]
-        if missing <= spare or width >= NARROW or not others:
-            wider = max(0, min(missing, spare))
-            return [replace(it, least=it.least + wider) if it.title == "Target" else it for it in kept]
-        kept.remove(others[-1])
+    for count in range(len(give_way) + 1):
+        kept = [it for it in columns if it.title not in give_way[:count]]
+        if _room_for_ids(kept, width) >= wanted:
+            return _with_ids_of(wanted, kept), True
+    kept = [it for it in columns if it.title not in give_way[:2]]
+    return _with_ids_of(_room_for_ids(kept, width), kept), False
+
+
+def _room_for_ids(columns: Sequence[Column], width: int) -> int:
+    reserved = sum(max(0, READABLE_TEST - it.least) for it in columns if it.title == LAST_TEST)
+    spare = max(0, width - width_of(columns) - reserved)
+    return spare + sum(it.least for it in columns if it.title == "Target")
+
+
+def _with_ids_of(room: int, columns: Sequence[Column]) -> list[Column]:
+    return [replace(it, least=max(it.least, room)) if it.title == "Target" else it for it in columns]
 
 
 def _shared(row: TargetStatus, now: datetime) -> dict[str, str]:

@@ -326,7 +326,7 @@ function fill(row, target, at, live) {
   setText(row.since, target.since ? `for ${duration(secondsBetween(target.since, at))}` : "");
   setTitle(row.since, target.since ? `since ${dateTime(target.since)}, ${utc(target.since)}` : "");
   setText(row.open, target.name);
-  setText(row.server, [endpoint(target), target.group].filter(Boolean).join(" - "));
+  setText(row.server, [endpoint(target), target.group].filter(Boolean).join(" -\u00a0")); // no line ends with the dash
   setText(row.result, result(target));
   const remarks = target.remarks.join("; ");
   if (row.remarked !== remarks) row.remarks.replaceChildren(...withTimes(remarks));
@@ -707,8 +707,8 @@ function chart(details) {
   const drawn = svg("svg", { class: "chart", viewBox: `0 0 ${means.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": text },
     svg("path", { class: "failed", d: failures }), svg("path", { class: "most", d: columns }), svg("path", { class: "mean", d: line }), svg("path", { class: "grid", d: `M0 100H${means.length}M0 5H${means.length}` }));
   const format = end - begin < 600000 ? second : hour;
-  const times = new Set([0, 0.25, 0.5, 0.75, 1].map((part) => format.format(new Date(begin + part * (end - begin)))));
-  const marks = [...times].map((text) => el("span", {}, text));
+  const parts = begin === end ? [0] : [0, 0.25, 0.5, 0.75, 1]; // a whole day ends at the hour at which it begins
+  const marks = parts.map((part) => el("span", {}, format.format(new Date(begin + part * (end - begin)))));
   return [...head, el("p", { class: "axis" }, el("span", {}, greatest ? `maximum ${ms(greatest)}` : ""), el("span", {}, key)), drawn, el("p", { class: "axis", "aria-hidden": "true" }, ...marks)];
 }
 
