@@ -12,7 +12,7 @@ from popwatch.model.records import MAX_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
 from popwatch.model.targets import Problem, Target, message_fields, target_parser
 from popwatch.model.text import iso
-from popwatch.model.time_limits import MESSAGE_AHEAD, OLDEST_MESSAGE, OLDEST_TICK
+from popwatch.model.time_limits import LONGEST_DELAY, OLDEST_MESSAGE, OLDEST_TICK, REQUEST_AHEAD, STORED_AHEAD
 
 MESSAGE_BYTES = 900_000
 """The most that one message carries; SQS takes 1,048,576 bytes, attributes included."""
@@ -137,7 +137,7 @@ def refusal(work: Work, now: datetime) -> str:
     A tick or a record of the future would keep a target from being tested until then.
     """
     if isinstance(work, RequestedTests):
-        if not now - OLDEST_MESSAGE <= work.at <= now + MESSAGE_AHEAD:
+        if not now - OLDEST_MESSAGE <= work.at <= now + REQUEST_AHEAD:
             return f"its time {iso(work.at)} is more than an hour old, or more than 15 minutes ahead"
         most = LARGEST_BATCH
         return f"it names {len(work.target_ids)} targets, {most} are allowed" if len(work.target_ids) > most else ""
@@ -145,12 +145,12 @@ def refusal(work: Work, now: datetime) -> str:
         return f"there is no batch {work.number} of {work.batches}"
     if isinstance(work, RollupJob):
         return f"its hour {iso(work.hour)} is in the future" if work.hour > now else ""
-    if not now - OLDEST_MESSAGE <= work.tick <= now + MESSAGE_AHEAD:
-        return f"its tick {iso(work.tick)} is more than an hour old, or more than 15 minutes ahead"
+    if not now - OLDEST_MESSAGE <= work.tick <= now + STORED_AHEAD:
+        return f"its tick {iso(work.tick)} is more than an hour old, or more than 2 minutes ahead"
     if not timedelta() <= work.next_tick - work.tick <= 2 * TICK or not 0 <= work.attempt <= MAX_ATTEMPTS:
         return f"its next tick {iso(work.next_tick)} or its attempt {work.attempt} cannot be"
     delay, late = work.delay_seconds or 0, work.late_seconds
-    if not (0 <= delay <= MESSAGE_AHEAD.total_seconds() and 0 <= late <= OLDEST_TICK.total_seconds()):
+    if not (0 <= delay <= LONGEST_DELAY.total_seconds() and 0 <= late <= OLDEST_TICK.total_seconds()):
         return f"its delay of {delay} s, or that of its sweep of {late} s, cannot be"
     for test in work.tests:
         try:

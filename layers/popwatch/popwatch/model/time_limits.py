@@ -12,15 +12,18 @@ OLDEST_TICK = timedelta(hours=30)
 """A tick of the schedule: whatever its settings, Scheduler gives it up after 24 hours, and Lambda after another 6 (AWS:
 API_RetryPolicy, invocation-async-configuring)."""
 
-MESSAGE_AHEAD = timedelta(minutes=15)
-"""The tick of a message: SQS delays by 15 minutes at most."""
+REQUEST_AHEAD = timedelta(minutes=15)
+"""A request for tests: by the clock of the user's machine. Nothing is written of it."""
+
+LONGEST_DELAY = timedelta(minutes=15)
+"""The delay of a message: SQS takes no longer one (AWS: API_SendMessage)."""
 
 OLDEST_MESSAGE = timedelta(hours=1)
 """The tick of a message: a test that comes an hour late has been made since, whoever moved its message."""
 
 STORED_AHEAD = timedelta(minutes=2)
 """What a record or a checkpoint says was: written by another process, whose clock may differ, at a tick just before
-it."""
+it. So the tick of a message, too, which is received once its delay is over: its tests write that tick."""
 
 NEXT_TEST_AHEAD = timedelta(days=1) + STORED_AHEAD
 """The next test of a target: a day is the most that the fields of the delays take."""
