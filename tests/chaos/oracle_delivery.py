@@ -50,14 +50,19 @@ class Deliveries:
                     yield Finding("alert overtaken", message.order, target, f"{other} came before {what}")
 
     def _was_given_back(self, test: Test, sent: Message) -> bool:
-        """Who tested did not know that it was committed: who tested that tick anew sends, if that came to its end."""
+        """Who tested did not know that it was committed: who tested that tick anew sends, if that came to its end.
+
+        If its message was doubled, that is whoever claims it first.
+        """
         if (test.invocation, test.target) not in self.record.requeued:
             return False
         end = self.record.ended[test.invocation].order
         anew = [it for it in self.record.tests[test.target] if it.tick == test.tick and it.made_order > test.made_order]
         others = {it.invocation for it in anew if it.made_order < sent.order}
         ends = [self.record.ended[one].order for one in others if self.record.ended_well(one)]
-        return not any(end < over < sent.order for over in ends)
+        writes = self.record.writes_between(test.target, test.committed, sent.order)
+        claimed = min((it.order for it in writes if it.invocation == sent.published.invocation), default=sent.order)
+        return not any(end < over < claimed for over in ends)
 
     def _followed_another(self, test: Test, sent: Message) -> bool:
         """Whoever has an earlier message under way sends what comes behind it, if it comes to its end."""
