@@ -94,6 +94,21 @@ def test_ids_are_whole_where_the_last_test_leaves_room() -> None:
         assert "5x refused" in text.getvalue()
 
 
+def test_a_name_gives_way_to_the_reason_of_a_failure() -> None:
+    """On a terminal of 80 columns: the id is there, and why it fails says more than what else it is called."""
+    target = parse_target({"target_id": "mail-lisbon-037", "host": "pop.example.net", "name": "Mail Lisbon 037"})
+    other = parse_target({"target_id": "b", "host": "pop.example.net", "enabled": False})
+    outcome = Outcome(BEFORE, Phase.GREETING, error=ErrorCode.TIMED_OUT, reason="no-greeting")
+    record = Record(target.target_id, 1, BEFORE, Health(State.LOST, BEFORE, failures=4), outcome)
+    targets = {target.target_id: target, "b": other}
+    found = FleetStatus(target_statuses(targets, {target.target_id: record}, NewestTests(), NOW), SweepCheckpoint(NOW))
+    text = io.StringIO()
+    Console(file=text, width=76, color_system=None).print(table_of(found, NOW, 76))
+    assert "mail-lisbon-037" in text.getvalue()
+    assert "4x no-greeting " in text.getvalue()
+    assert "Mail Lisbon" not in text.getvalue()
+
+
 @pytest.mark.parametrize(("length", "narrowest"), [(20, 60), (40, 80), (64, 110)])
 def test_ids_that_differ_at_their_end(length: int, narrowest: int) -> None:
     """They differ on every terminal; from a width on they are whole, for which other columns give way."""

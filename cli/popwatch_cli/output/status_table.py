@@ -42,7 +42,10 @@ RANKS_IF_NARROW = {title: rank for title, rank in RANKS.items() if title not in 
 """Those of a narrow terminal, where the others are part of the last test."""
 
 GIVE_WAY = ("Server", "Name", "Next test", "Since")
-"""The columns of a narrow terminal that make room for whole ids, the first one first; for ids that are cut, two do."""
+"""The columns of a narrow terminal that make room for whole ids, the first one first."""
+
+NAMES = 2
+"""How many of them are servers and names, which also make room for the last test."""
 
 FIGURES = {"Since", "Failures", "Alerts", "Next test", "Cert."}
 
@@ -183,22 +186,27 @@ def _for_whole_ids(
 ) -> tuple[list[Column], bool]:
     """The columns, of which that of the ids takes what others can spare, and whether that is enough.
 
-    An id is what people copy. The last test keeps `READABLE_TEST`. As many columns as needed give way; where ids are
-    cut all the same, only servers and names do.
+    An id is what people copy. As many columns as needed give way; where ids are cut all the same, only servers and
+    names do, as they do for `READABLE_TEST`.
     """
     wanted = widest(Text.from_markup(row["Target"]).plain for row in rows)
     for count in range(len(give_way) + 1):
         kept = [it for it in columns if it.title not in give_way[:count]]
-        if _room_for_ids(kept, width) >= wanted:
+        is_readable = _spare(kept, width) >= 0 or count >= NAMES
+        if is_readable and _room_for_ids(kept, width) >= wanted:
             return _with_ids_of(wanted, kept), True
-    kept = [it for it in columns if it.title not in give_way[:2]]
+    kept = [it for it in columns if it.title not in give_way[:NAMES]]
     return _with_ids_of(_room_for_ids(kept, width), kept), False
 
 
 def _room_for_ids(columns: Sequence[Column], width: int) -> int:
+    return max(0, _spare(columns, width)) + sum(it.least for it in columns if it.title == "Target")
+
+
+def _spare(columns: Sequence[Column], width: int) -> int:
+    """What columns leave of a width beside a last test of `READABLE_TEST`; less than 0 if it has no room."""
     reserved = sum(max(0, READABLE_TEST - it.least) for it in columns if it.title == LAST_TEST)
-    spare = max(0, width - width_of(columns) - reserved)
-    return spare + sum(it.least for it in columns if it.title == "Target")
+    return width - width_of(columns) - reserved
 
 
 def _with_ids_of(room: int, columns: Sequence[Column]) -> list[Column]:
