@@ -409,6 +409,48 @@ def test_the_command_says_what_to_do(server: ScriptedServer, served: Served, roo
     assert max(map(len, narrow.splitlines())) <= 60
 
 
+@pytest.mark.parametrize(
+    ("offers", "shown"),
+    [
+        ("no-stls;clear=TOP,STLS", ("listed by CAPA, and refused", "CAPA lists STLS, and the server refuses it")),
+        ("no-stls;clear=TOP", ("refused", "The server does not offer STLS")),
+    ],
+)
+def test_stls_that_is_listed_and_refused(
+    server: ScriptedServer, served: Served, root: list[str], offers: str, shown: tuple[str, str]
+) -> None:
+    """Another fault than a server without it."""
+    port = server.listen(f"offers:{offers}", stls=served.context)
+    code, printed = command(f"127.0.0.1:{port}", *root)
+    assert code == 1
+    assert f"  STLS            {shown[0]}\n" in printed
+    assert f"Found: 1 finding\n  - {shown[1]}: on this port nothing can be encrypted.\n" in printed
+
+
+def test_a_server_in_trouble_has_each_row_and_its_reason(
+    server: ScriptedServer, served: Served, root: list[str]
+) -> None:
+    """Its `[SYS/TEMP]` to everything says nothing of what it offers."""
+    port = server.listen("offers:trouble", stls=served.context)
+    code, printed = command(f"127.0.0.1:{port}", *root)
+    said = "-ERR [SYS/TEMP] come back later"
+    assert code == 0
+    assert "  before TLS      not known: no reply to CAPA that says what is offered\n" in printed
+    assert f"  USER before TLS not known: the server said {said}\n" in printed
+    assert f"  STLS            not known: The server said: {said}\n" in printed
+    assert printed.endswith("Found: nothing\n")
+
+
+def test_a_connection_without_an_answer_to_user_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or there was no time for it."""
+    monkeypatch.setattr(posture_test, "can_offer", lambda _: False)
+    ended = replace(SECURE, error=ErrorCode.DISCONNECTED, reason="reset")
+    ask = partial(outcomes_in_turn, target(1110, tls="starttls"), (SECURE, b""))
+    assert ask((ended, b""), (SECURE, b"")).user_problem == "USER was not answered (reset)"
+    assert ask((SECURE, b"+OK"), (SECURE, b"")).user_problem == ""
+    assert posture_test._why_not_known(None) == "there was no time left to ask"
+
+
 def test_exit_codes_of_the_command(server: ScriptedServer, served: Served, root: list[str]) -> None:
     """0 nothing found, 2 not asked, 3 for a mistake."""
     good, closed = server.listen("offers", stls=served.context), server.listen("refused")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from popwatch.model.fields import TlsMode
 from popwatch.model.outcomes import Certificate
 from popwatch.model.posture import MAX_SIBLINGS, Answer, CapaReply, Posture, PostureFinding, PostureSummary, Sibling
 from popwatch.model.targets import Target, endpoint
@@ -35,6 +36,7 @@ def to_json(
         "address": posture.address,
         "stls": posture.stls,
         "user_in_clear": posture.user_in_clear,
+        "user_problem": posture.user_problem,
         "plaintext_login": posture.plaintext_login,
         "tls_1_0": posture.tls_1_0,
         "tls_1_1": posture.tls_1_1,
@@ -90,7 +92,7 @@ def to_text(target: Target, posture: Posture, found: Sequence[PostureFinding], w
     if posture.problem:
         return [*lines, *_wrapped("  not tested".ljust(_LABEL), posture.problem, width)]
     ports = ((f"port {it.port}", _sibling(it, posture.certificate)) for it in _siblings(target, posture))
-    for label, fact in (*_facts(posture), *ports):
+    for label, fact in (*_facts(target, posture), *ports):
         lines += _wrapped(f"  {label}".ljust(_LABEL), fact, width)
     lines.append(f"{heading}: {counted(len(found), 'finding') if found else 'nothing'}")
     for it in found:
@@ -104,12 +106,11 @@ def _wrapped(begin: str, text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=begin, subsequent_indent=" " * len(begin), break_on_hyphens=False)
 
 
-def _facts(posture: Posture) -> Iterator[tuple[str, str]]:
-    in_clear = posture.in_clear is not None or posture.stls is not Answer.NOT_TESTED
-    if in_clear:
+def _facts(target: Target, posture: Posture) -> Iterator[tuple[str, str]]:
+    if target.tls is not TlsMode.IMPLICIT:
         yield "before TLS", _capa_text(posture.in_clear)
-        yield "USER before TLS", _ACCEPTED[posture.user_in_clear]
-        yield "STLS", {Answer.YES: "offered", Answer.NO: "refused"}.get(posture.stls, "not tested")
+        yield "USER before TLS", _not_known(posture.user_problem) or _ACCEPTED[posture.user_in_clear]
+        yield "STLS", _stls_text(posture)
     if posture.stls is Answer.NO:
         return
     yield "TLS", posture.tls_version or f"not established: {posture.tls_problem}"
@@ -120,6 +121,19 @@ def _facts(posture: Posture) -> Iterator[tuple[str, str]]:
     yield "chain", trusted.get(posture.chain, "not tested")
     if posture.certificate:
         yield "certificate", _certificate(posture.certificate)
+
+
+def _stls_text(posture: Posture) -> str:
+    match posture.stls:
+        case Answer.YES:
+            return "offered"
+        case Answer.NO:
+            return "listed by CAPA, and refused" if posture.refuses_listed_stls else "refused"
+    return _not_known(posture.tls_problem) or "not tested"
+
+
+def _not_known(why: str) -> str:
+    return f"not known: {why}" if why else ""
 
 
 def _siblings(target: Target, posture: Posture) -> list[Sibling]:
@@ -139,7 +153,7 @@ def _why_not_asked(port: int, target: Target, posture: Posture) -> str:
 
 def _capa_text(reply: CapaReply | None) -> str:
     if reply is None:
-        return "CAPA was not answered"
+        return "not known: no reply to CAPA that says what is offered"
     if not reply.capa_supported:
         return "the server does not know CAPA"
     return ", ".join(reply.capabilities) or "CAPA lists nothing"

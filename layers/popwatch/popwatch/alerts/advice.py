@@ -51,7 +51,7 @@ ADVICE = {
     ),
     "mechanism-not-offered": "The server does not offer this way to log in: use another mechanism.",
     "stat-refused": "The user is logged in, but the mailbox cannot be read: see the mail store.",
-    "stls-refused": "The server does not offer STLS on this port: use {tls=implicit} on port 995.",
+    "stls-refused": "The server refuses STLS on this port: use {tls=implicit} on port 995.",
     "stls-injection": (
         "Plain text followed the reply to STLS, before TLS began: someone on the way may add commands (CVE-2011-0411), "
         "or the server is faulty. Use {tls=implicit} on port 995, and update the server."

@@ -155,8 +155,8 @@ class Posture:
 
     `in_clear` and `in_tls` are the replies to CAPA, `None` if it was not asked. `chain`: whether the certificate's
     chain is whole and trusted, and `chain_reason` why not. `certificate` is the server's own, verified or not.
-    `user_in_clear`: whether USER is accepted without TLS. `tls_problem` says why TLS was not established, empty if it
-    was.
+    `user_in_clear`: whether USER is accepted without TLS; `user_problem` says why that is not known, empty if it is.
+    `tls_problem` says why TLS was not established, empty if it was.
     """
 
     tested_at: datetime
@@ -164,6 +164,7 @@ class Posture:
     problem: str = ""
     stls: Answer = NOT_TESTED
     user_in_clear: Answer = NOT_TESTED
+    user_problem: str = ""
     tls_1_0: Answer = NOT_TESTED
     tls_1_1: Answer = NOT_TESTED
     chain: Answer = NOT_TESTED
@@ -181,6 +182,11 @@ class Posture:
         if self.user_in_clear is YES or (self.in_clear and set(self.in_clear.mechanisms) & set(_PLAINTEXT)):
             return YES
         return self.user_in_clear
+
+    @property
+    def refuses_listed_stls(self) -> bool:
+        """Whether STLS is in the reply to CAPA, and is refused."""
+        return self.stls is NO and self.in_clear is not None and "STLS" in self.in_clear.known
 
     @property
     def summary(self) -> PostureSummary:
@@ -418,10 +424,19 @@ _WORDINGS = {
     ),
 }
 
+_LISTED_STLS_REFUSED = _Wording(
+    "CAPA lists STLS, and the server refuses it: on this port nothing can be encrypted.",
+    _WORDINGS[PostureIssue.STLS_GONE].change,
+    _WORDINGS[PostureIssue.STLS_GONE].source,
+    "See the server's log: it may not be able to read its certificate or its key. Until that is mended a client that"
+    " does not insist on TLS sends its password in the clear.",
+)
+"""In place of the texts of a server that has no STLS."""
+
 
 def findings(posture: Posture) -> list[PostureFinding]:
     """What should be otherwise in a posture, whatever it was before."""
-    return [_finding(kind, _about(kind, about, posture), changed=False) for kind, about in _faults(posture.summary)]
+    return [_finding_of(posture, kind, about, changed=False) for kind, about in _faults(posture.summary)]
 
 
 def worse(before: PostureSummary, posture: Posture) -> list[PostureFinding]:
@@ -429,7 +444,7 @@ def worse(before: PostureSummary, posture: Posture) -> list[PostureFinding]:
     now = posture.summary
     found = [it for it in _faults(now) if _was_absent(before, now, *it)]
     changed = (*found, *_removed(before, now))
-    return [_finding(kind, _about(kind, about, posture), changed=True) for kind, about in changed]
+    return [_finding_of(posture, kind, about, changed=True) for kind, about in changed]
 
 
 def faults_of(summary: PostureSummary) -> list[str]:
@@ -465,8 +480,11 @@ def still_holds(pending: str, kept: PostureSummary) -> bool:
             return kind not in set(PostureIssue) or (kind, about) in set(_faults(kept))
 
 
-def _about(kind: PostureIssue, about: str, posture: Posture) -> str:
-    return posture.chain_reason if kind is PostureIssue.CHAIN else about
+def _finding_of(posture: Posture, kind: PostureIssue, about: str, *, changed: bool) -> PostureFinding:
+    """A finding with what only the posture knows: why a chain is not trusted, and whether STLS is listed."""
+    listed = kind is PostureIssue.STLS_GONE and posture.refuses_listed_stls
+    wording = _LISTED_STLS_REFUSED if listed else None
+    return _finding(kind, posture.chain_reason if kind is PostureIssue.CHAIN else about, wording, changed=changed)
 
 
 def _faults(now: PostureSummary) -> Iterator[tuple[PostureIssue, str]]:
@@ -532,8 +550,8 @@ def _removed(before: PostureSummary, now: PostureSummary) -> Iterator[tuple[Post
             yield PostureIssue.CAPABILITY_REMOVED, name
 
 
-def _finding(kind: PostureIssue, about: str, *, changed: bool) -> PostureFinding:
-    wording = _WORDINGS[kind]
+def _finding(kind: PostureIssue, about: str, wording: _Wording | None = None, *, changed: bool) -> PostureFinding:
+    wording = wording or _WORDINGS[kind]
     text, source, to_do = (
         part.format(about=about, action=_TRUST.get(about, _WHOLE_CHAIN), source=_WEAK.get(about, ""))
         for part in (wording.change if changed else wording.state, wording.source, wording.action)

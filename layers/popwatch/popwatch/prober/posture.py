@@ -34,6 +34,9 @@ CAPABILITY_SHOWN = 80
 CAPABILITIES_SHOWN = 40
 """Capabilities of a posture; servers offer about ten."""
 
+USER_REPLY_SHOWN = 200
+"""Characters of the reply to USER."""
+
 _VERSION_REFUSED = ("tls-version-unsupported", "closed-in-tls-handshake", "reset")
 """Why a handshake of one version failed, if the server refused that version; also any alert of it."""
 
@@ -178,7 +181,9 @@ def _connections(target: Target) -> Connections:
     relaxed = replace(relaxed, host=posture.address)
     if begins_in_clear:
         user = yield _Connection(replace(relaxed, tls=TlsMode.NONE), (PostureQuestion.USER,))
-        posture = replace(posture, user_in_clear=_takes_user(user, posture.in_clear))
+        takes_user = _takes_user(user, posture.in_clear)
+        why = _why_not_known(user) if takes_user is Answer.NOT_TESTED else ""
+        posture = replace(posture, user_in_clear=takes_user, user_problem=why)
         if posture.stls is not Answer.YES:
             return posture
     accepted: dict[TlsVersion, Answer] = {}
@@ -254,6 +259,15 @@ def _takes_user(result: _Result | None, in_clear: CapaReply | None) -> Answer:
         return Answer.YES
     listed = in_clear is not None and "USER" in in_clear.known
     return Answer.NOT_TESTED if listed and not wants_tls(reply) else Answer.NO
+
+
+def _why_not_known(result: _Result | None) -> str:
+    """Why it is not known whether USER is accepted: what the server said to it, or why it said nothing."""
+    if result is None:
+        return "there was no time left to ask"
+    if result.user_reply:
+        return f"the server said {clean(result.user_reply, USER_REPLY_SHOWN)}"
+    return f"USER was not answered ({result.outcome.reason or 'the connection ended'})"
 
 
 def _has_stls(outcome: Outcome) -> Answer:

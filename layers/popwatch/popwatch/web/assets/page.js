@@ -663,7 +663,7 @@ function describePosture(event) {
   const { posture } = event, offer = (reply) => reply && (reply.capa_supported === false ? "CAPA is refused" : [...reply.capabilities ?? [], ...reply.mechanisms ?? []].join(", "));
   const facts = [
     ["Address", posture.address], ["TLS", posture.tls_version || posture.tls_problem], ["CAPA before TLS", offer(posture.in_clear)], ["CAPA in TLS", offer(posture.in_tls)],
-    ["STLS", posture.stls], ["USER before TLS", posture.user_in_clear], ["TLS 1.0", posture.tls_1_0], ["TLS 1.1", posture.tls_1_1],
+    ["STLS", posture.stls], ["USER before TLS", posture.user_problem ? `not known: ${posture.user_problem}` : posture.user_in_clear], ["TLS 1.0", posture.tls_1_0], ["TLS 1.1", posture.tls_1_1],
     ["Chain", posture.chain_reason || posture.chain], ["Certificate", posture.certificate?.subject],
   ].map(([name, value]) => [name, value || "not tested"]);
   return el("details", { "data-key": `${event.tick} posture` }, el("summary", {}, `posture: ${event.text}`), el("pre", {}, facts.map((fact) => fact.join(": ")).join("\n")));
