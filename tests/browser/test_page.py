@@ -449,6 +449,23 @@ def test_an_ended_session_leads_to_the_sign_in_page(world: World, open_page: Ope
         page.wait_for_url(f"{address}sign-in")
 
 
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_no_row_grows_when_its_bars_arrive(world: World, open_page: Open, serve: Serve, size: Any) -> None:
+    """What someone reads below it would move away. Nor does a line end with the dash before the group."""
+    heights = "[...document.querySelectorAll('.target')].map((it) => it.getBoundingClientRect().height)"
+    put_fleet(world, 3)
+    with serve(world, refresh_seconds=30) as address:
+        page = open_page(address, size=size)
+        for place in range(3):
+            page.wait_for_selector(
+                f'.target >> nth={place} >> .bars[aria-label*="%"]', state="attached", timeout=60_000
+            )
+        whole = page.evaluate(heights)
+        page.evaluate("document.querySelectorAll('.bars + span').forEach((it) => it.replaceChildren())")
+        assert page.evaluate(heights) == whole
+        assert page.locator(".server").first.text_content().endswith(" -\u2060\u00a0staff")
+
+
 def test_the_times_below_a_whole_day(world: World, open_page: Open, serve: Serve) -> None:
     """Each stands where it is: the last one is the end, a day after the beginning, though it reads the same."""
     put_fleet(world, 5)

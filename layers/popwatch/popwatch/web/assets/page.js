@@ -326,7 +326,7 @@ function fill(row, target, at, live) {
   setText(row.since, target.since ? `for ${duration(secondsBetween(target.since, at))}` : "");
   setTitle(row.since, target.since ? `since ${dateTime(target.since)}, ${utc(target.since)}` : "");
   setText(row.open, target.name);
-  setText(row.server, [endpoint(target), target.group].filter(Boolean).join(" -\u00a0")); // no line ends with the dash
+  setText(row.server, [endpoint(target), target.group].filter(Boolean).join(" -\u2060\u00a0")); // no line ends with the dash: U+2060 keeps a hyphen from a break after it
   setText(row.result, result(target));
   const remarks = target.remarks.join("; ");
   if (row.remarked !== remarks) row.remarks.replaceChildren(...withTimes(remarks));
