@@ -200,7 +200,7 @@ def _maybe_open_in_maintenance(expected: ExpectedState, ended: ExpectedState, po
     """The same in maintenance; what can be seen does not say which it was."""
     before = expected if expected.state == "maintenance" else replace(expected, held=expected.state)
     left = replace(before, state="maintenance", passes=0)
-    passes = min(expected.unsure_passes + ended.passes, policy.passes_per_recovery - 1)
+    passes = min(expected.unsure_passes + before.passes + 1, policy.passes_per_recovery - 1)
     after = [ended, left, replace(left, failed_within=True)]
     return [replace(one, login_failed=True, passes=0, unsure_passes=passes) for one in after]
 
