@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -59,6 +59,10 @@ def throttled(lifetime: Lifetime, messages: Sequence[Message]) -> list[Throttled
     return holds
 
 
+REPEATED = timedelta(minutes=15)
+"""A message is repeated within this: its sender reaches its timeout, and a test or a sweep finds it in the outbox."""
+
+
 def too_many(lifetime: Lifetime, messages: Sequence[Message], *, most: int) -> Iterator[Finding]:
     """More messages than an allowance, and what came back of it meanwhile; a day brings twice the allowance at most."""
     each = DAY / most
@@ -67,6 +71,7 @@ def too_many(lifetime: Lifetime, messages: Sequence[Message], *, most: int) -> I
         (one for one in first.values() if lifetime.tests[0].made_order < one.order < lifetime.end),
         key=lambda it: it.order,
     )
+    sent = [one for one in sent if not _may_be_copy(one, sent)]
     for begin, one in enumerate(sent):
         for end in range(begin + most, len(sent)):
             passed = sent[end].time - one.time
@@ -74,6 +79,17 @@ def too_many(lifetime: Lifetime, messages: Sequence[Message], *, most: int) -> I
                 text = f"{end - begin + 1} within {passed}, of which {most} at once are allowed"
                 yield Finding("too many messages", sent[end].order, lifetime.target, text)
                 return
+
+
+def _may_be_copy(message: Message, messages: Iterable[Message]) -> bool:
+    """Whether it may repeat a message whose sender died or lost the answer: no id of a summary's line shows it."""
+    return any(
+        (one.event, one.number) == (message.event, message.number)
+        and (one.summary or message.summary)
+        and one.order < message.order
+        and message.time - one.time < REPEATED
+        for one in messages
+    )
 
 
 HEADLINES = {words.lower(): event for words, event in EVENTS.items()}
