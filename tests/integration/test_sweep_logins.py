@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -21,7 +22,9 @@ from popwatch.model.text import iso, utc
 from popwatch.queries.status import read_fleet_status
 from popwatch.reports.status import TargetStatus, target_status_to_json
 from popwatch.sweep.batch_tester import UnfinishedError
+from popwatch_cli.doctor.table_state import TableState
 from popwatch_cli.output.status_table import details
+from popwatch_cli.target_table import TargetTable
 from tests.integration.logins import put_credential, with_logins
 from tests.integration.world import MINUTE, NOON, World
 
@@ -420,6 +423,22 @@ def test_a_credential_that_is_gone_stops_no_test(world: World, ssm: Any) -> None
     assert health(world, "a").state is State.UP
     [status] = statuses(world)
     assert status.login_problem == "credential missing (monitor) when it was last read"
+
+
+def test_a_target_that_is_not_tested_is_not_tested_without_a_login(world: World, ssm: Any) -> None:
+    """One that has a mistake in its item, or is suspended: it has no remark of its credential, and is not counted."""
+    watch(world, "a")
+    watch(world, "mistaken", verify_tls=False)
+    watch(world, "suspended", enabled=False)
+    ssm.delete_parameter(Name="/popwatch/popwatch/credentials/monitor")
+    run(world, 6)
+    missing = "credential missing (monitor) when it was last read"
+    found = {it.target.target_id: it.login_problem for it in statuses(world)}
+    assert found == {"a": missing, "mistaken": "", "suspended": ""}
+    remarks = {it.target.target_id: " ".join(it.remarks(world.now)) for it in statuses(world)}
+    assert [name for name, shown in remarks.items() if "without a login" in shown] == ["a"]
+    installation: Any = SimpleNamespace(target_table=TargetTable(world.dynamodb, "Targets"))
+    assert TableState(installation, world.now).credential_users == {"monitor": ["a"]}
 
 
 def test_no_one_logs_in_without_verified_tls(world: World) -> None:

@@ -63,10 +63,10 @@ class TableState:
 
     @cached_property
     def credential_users(self) -> Mapping[str, list[str]]:
-        """The enabled targets that log in with each credential, by its name."""
+        """The targets that are tested, and log in, with each credential, by its name."""
         users: dict[str, list[str]] = defaultdict(list)
         for target in self.targets.values():
-            if target.policy.login and target.policy.enabled:
+            if target.policy.login and target.policy.enabled and not target.problems:
                 users[target.policy.login].append(target.target_id)
         return users
 

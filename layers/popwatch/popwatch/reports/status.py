@@ -368,10 +368,10 @@ def _login_wait(
 ) -> tuple[str, datetime | None]:
     """Why tests of a target do not log in, in a few words, and until when; None for until the credential changes.
 
-    Empty if they do, or it has no `login`.
+    Empty if they do, if it has no `login`, or if it is not tested at all, as one that is suspended or has a problem.
     """
-    name = target.policy.login
-    if not name or state is None:
+    name, is_tested = target.policy.login, target.policy.enabled and not target.problems
+    if not name or state is None or not is_tested:
         return "", None
     if state.problem:
         return f"{state.problem.replace('-', ' ')} ({name}) when it was last read", None
