@@ -187,6 +187,12 @@ def _wrong_in_recovered(run: Run, said: Figures, failure_indexes: Sequence[int])
         yield f"confirmed at {said.confirmed_at} by {said.confirmed_by} tests, not {expected}"
 
 
+def _is_dropped(record: Record, test: Test) -> bool:
+    """Whether a test was given back to the queue, or one of a later tick had been committed before it was made."""
+    before = [one for one in record.tests[test.target] if one.committed < test.made_order]
+    return (test.invocation, test.target) in record.requeued or any(one.tick > test.tick for one in before)
+
+
 def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     before = [
         test
@@ -208,7 +214,8 @@ def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
     last = {test.tick: test for test in record.tests[run.lifetime.target]}
     newer = [test for test in newer if last[test.tick] is test and not (test.says_nothing or test.may_end_run)]
     known = run.failed[0].order  # what a sweep that goes on then has found may not have been written
-    if any(record.ended_well(test.invocation, before=known) for test in newer) and not record.fleet_changed(
+    kept = [test for test in newer if not _is_dropped(record, test)]
+    if any(record.ended_well(test.invocation, before=known) for test in kept) and not record.fleet_changed(
         newer[0], run.failed[0].made_order
     ):
         yield f"last good {said.last_good}, not {newer[-1].tick}"
