@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from popwatch_cli.local.stack import free_port
-from tests.e2e.real_servers import UNPACKED, certify, start
+from tests.e2e.real_servers import UNPACKED, certify, copy_for_other_users, start
 
 USER, PASSWORD, DOMAIN = "popwatch-login", "canary-5e2b-horse", "pop.example.net"
 MESSAGES = 3
@@ -254,13 +254,15 @@ def _mailutils(place: Place) -> list[list[str]]:
 
 
 def _solid(place: Place) -> list[list[str]]:
-    config = UNPACKED / "solid-pop3d/etc/spop3d.conf"
-    return [_stunnel(place, UNPACKED / "solid-pop3d/usr/sbin/solid-pop3d", f"solid-pop3d -f {config}")]
+    unpacked = copy_for_other_users("solid-pop3d", place.folder)
+    program, config = unpacked / "usr/sbin/solid-pop3d", unpacked / "etc/spop3d.conf"
+    return [_stunnel(place, program, f"solid-pop3d -f {config}")]
 
 
 def _courier(place: Place) -> list[list[str]]:
     script = place.folder / "courier.sh"
-    script.write_text(COURIER.format(programs=UNPACKED / "courier-pop/usr/lib/courier/courier"))
+    unpacked = copy_for_other_users("courier-pop", place.folder)
+    script.write_text(COURIER.format(programs=unpacked / "usr/lib/courier/courier"))
     script.chmod(0o755)
     return [["/usr/lib/courier/courier-authlib/authdaemond"], _stunnel(place, script, "courier.sh")]
 
@@ -346,7 +348,7 @@ def cyrus(*, popminpoll: int = 0) -> Commands:
     """Cyrus, which lets a user log in again only after `popminpoll` minutes, and says so with `[LOGIN-DELAY]`."""
 
     def commands(place: Place) -> list[list[str]]:
-        own, programs = place.folder / "cyrus", UNPACKED / "cyrus-pop3d/usr"
+        own, programs = place.folder / "cyrus", copy_for_other_users("cyrus-pop3d", place.folder) / "usr"
         libraries = f"LD_LIBRARY_PATH={next(programs.glob('lib/*/libcyrus.so.0')).parent}"
         for part in ("lib/db", "lib/socket", "spool", "proc", "lock"):
             (own / part).mkdir(parents=True)

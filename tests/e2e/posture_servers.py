@@ -18,7 +18,7 @@ from popwatch.model.targets import parse_target
 from popwatch_cli.local.stack import free_port
 from tests import chains
 from tests.chains import NAME, CertifiedKey, Chain, made
-from tests.e2e.real_servers import DOVECOT, UNPACKED, start, wait_until_greeting
+from tests.e2e.real_servers import DOVECOT, UNPACKED, copy_for_other_users, start, wait_until_greeting
 
 HOST = "127.0.0.2"
 ROOT = made("Root", extensions=chains.authority())
@@ -226,11 +226,12 @@ def _perdition(folder: Path, port: int, setup: Setup) -> list[str]:
 def _courier(folder: Path, port: int, setup: Setup) -> list[str]:
     """Without its own listener, which needs files in /etc and /var; socat starts one process for each connection."""
     mechanisms = " ".join(setup.mechanisms)
+    unpacked = copy_for_other_users("courier-pop", folder) / "usr"
     variables = {
-        "LD_LIBRARY_PATH": f"{_COURIER}/lib:{_COURIER}/lib/x86_64-linux-gnu:{_COURIER}/lib/aarch64-linux-gnu",
+        "LD_LIBRARY_PATH": f"{unpacked}/lib:{unpacked}/lib/x86_64-linux-gnu:{unpacked}/lib/aarch64-linux-gnu",
         "POP3_STARTTLS": "YES" if setup.stls else "NO",
         "POP3_TLS_REQUIRED": "0" if setup.plaintext else "1",
-        "COURIERTLS": f"{_COURIER}/bin/couriertls",
+        "COURIERTLS": f"{unpacked}/bin/couriertls",
         "TLS_CERTFILE": f"{folder}/both.pem",
         "TLS_VERIFYPEER": "NONE",
         "TLS_PRIORITY": _gnutls_priority(setup.lowest),
@@ -239,7 +240,7 @@ def _courier(folder: Path, port: int, setup: Setup) -> list[str]:
     }
     script = folder / "courier"
     lines = [f"export {name}={value!r}" for name, value in variables.items()]
-    programs = _COURIER / "lib/courier/courier"
+    programs = unpacked / "lib/courier/courier"
     start_it = f"exec {programs}/courierpop3login {programs}/courierpop3d Maildir"
     script.write_text("\n".join(["#!/bin/sh", *lines, start_it, ""]))
     script.chmod(0o700)

@@ -53,6 +53,15 @@ service pop3-login {{
 """
 
 
+def copy_for_other_users(package: str, folder: Path) -> Path:
+    """Copy what was unpacked of a package into a folder, and return the copy, which every user can read.
+
+    Some programs run, or run others, as another user, who cannot enter `.popwatch` once a local stack has run there: it
+    is the folder of the stack's keys, with mode 0700.
+    """
+    return Path(shutil.copytree(UNPACKED / package, folder / package, symlinks=True))
+
+
 @dataclass(frozen=True, slots=True)
 class ServerKind:
     """A server: its Debian package, the modes it is tested in, and whether it runs under inetd (`command`)."""
