@@ -65,10 +65,11 @@ class Deliveries:
         return not any(end < over < claimed for over in ends)
 
     def _followed_another(self, test: Test, sent: Message) -> bool:
-        """Whoever has an earlier message under way sends what comes behind it, if it comes to its end."""
+        """Whoever has an earlier message under way, on any topic, sends what comes behind it, if it comes to its end."""
         for message in self.messages[test.target]:
             end = self.record.ended.get(message.published.invocation)
-            under_way = message.channel == "alert" and message is not sent and message.order <= sent.order
+            other = (message.event, message.number) != (sent.event, sent.number)
+            under_way = (other or message.channel == "alert") and message is not sent and message.order <= sent.order
             if under_way and (end is None or end.order > test.committed):
                 same = message.published.invocation == sent.published.invocation
                 if same or end is None or end.how != "well":
