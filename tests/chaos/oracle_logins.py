@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -182,25 +182,31 @@ class LoginRules:
         return first.answered and self.record.ended_well(first.invocation) and not went_wrong
 
     def _judge_refused(self, text: facts.PublishedText, name: str, target: str) -> Iterator[Finding]:
-        """Two logins in a row were refused, at one target if it is about one.
-
-        Of an acceptance and a refusal that were answered at about the same time either may count first.
-        """
+        """Two logins in a row were refused, at one target if it is about one."""
         tried = [one for one in self.logins.tried[name] if one.order < text.order]
         tried = [one for one in tried if not target or one.target == target]
-        by_revision: dict[int, int] = defaultdict(int)
-        answered = {one.order: self.record.time(one.order) + timedelta(seconds=one.seconds) for one in tried}
-        refused = [answered[one.order] for one in tried if one.answer in REFUSALS]
-        for one in sorted(tried, key=lambda it: answered[it.order]):
-            if one.answer in REFUSALS:
-                by_revision[one.number] += 1
-            elif one.answer in ACCEPTED and not any(abs(at - answered[one.order]) < SKEW for at in refused):
-                by_revision[one.number] = 0
         died = any(not self.record.ended_well(one.invocation) for one in tried)
         if not died and self.record.failed:
             died = any(one.at < self.record.time(text.order) for one in self.record.failed)
-        if not died and max(by_revision.values(), default=0) < MAX_REFUSALS:
+        if not died and not self._refused_in_a_row(tried):
             yield Finding("credential called wrong", text.order, target, text.subject)
+
+    def _refused_in_a_row(self, tried: Iterable[LoginTried]) -> list[datetime]:
+        """When logins were refused that may be the second of a revision in a row, or a later one.
+
+        Of an acceptance and a refusal that were answered at about the same time either may count first.
+        """
+        answered = {one.order: self.record.time(one.order) + timedelta(seconds=one.seconds) for one in tried}
+        refused = [answered[one.order] for one in tried if one.answer in REFUSALS]
+        by_revision: dict[int, int] = defaultdict(int)
+        found: list[datetime] = []
+        for one in sorted(tried, key=lambda it: answered[it.order]):
+            if one.answer in REFUSALS:
+                by_revision[one.number] += 1
+                found += [answered[one.order]] if by_revision[one.number] >= MAX_REFUSALS else []
+            elif one.answer in ACCEPTED and not any(abs(at - answered[one.order]) < SKEW for at in refused):
+                by_revision[one.number] = 0
+        return found
 
     def _judge_unusable(self, text: facts.PublishedText, name: str) -> Iterator[Finding]:
         """It could not be used for a quarter of an hour, since the minute that the text says."""
@@ -265,7 +271,10 @@ class LoginRules:
             yield Finding("outage not reported in time", change.order, target, text)
 
     def _is_right(self, known: facts.Configured, began: datetime, end: datetime, order: int) -> bool:
-        """Whether the credential of a target could be read, was accepted, and nobody refused it for its password."""
+        """Whether the credential of a target could be read, was accepted, and refused by none for its password.
+
+        After two refusals in a row, whoever is to blame, all targets wait for 15 minutes.
+        """
         assert known.policy is not None
         name, logins = known.policy.login, self.logins
         stored = logins.in_force(name, began - 15 * MINUTE, end)
@@ -275,6 +284,7 @@ class LoginRules:
             return False
         tried = [it for it in logins.tried[name] if it.number == stored[0].number and logins.time(it.order) < end]
         wrong = any(not it.right and it.answer in REFUSALS for it in tried)
+        wrong = wrong or any(began - 15 * MINUTE < at < end for at in self._refused_in_a_row(tried))
         return not wrong and any(it.answer == "accepted" and it.order < order for it in tried)
 
     def _judge_stored(self, name: str) -> Iterator[Finding]:
