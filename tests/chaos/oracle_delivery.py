@@ -65,7 +65,7 @@ class Deliveries:
         return not any(end < over < claimed for over in ends)
 
     def _followed_another(self, test: Test, sent: Message) -> bool:
-        """Whoever has an earlier message under way, on any topic, sends what comes behind it, if it comes to its end."""
+        """Whoever has an earlier message under way, on any topic, sends what comes behind it, if it ends well."""
         for message in self.messages[test.target]:
             end = self.record.ended.get(message.published.invocation)
             other = (message.event, message.number) != (sent.event, sent.number)
