@@ -530,7 +530,8 @@ class Audit:
         rest = 120 * MINUTE / policy.flap_per_hour if policy.flap_per_hour else 0 * MINUTE
         is_steady = changed + rest < fact.at - STABLE
         unsent = unsent and not (expected_state.flapping and not is_steady)
-        if expected_state.flapping and not expected_state.unsure_if_flapping and is_steady:
+        said = expected_state.flapping and not expected_state.unsure_if_flapping and policy.max_alerts
+        if said and is_steady:
             self._report("alert lost", fact.order, target, "no alert that it is steady again")
         elif expected_state.unsent_recovery:
             self._report("alert lost", fact.order, target, "no recovery of an outage that ended under a silence")
