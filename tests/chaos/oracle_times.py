@@ -205,7 +205,7 @@ class Times:
                 continue
             end = one.at + 2 * MINUTE + SLACK
             undisturbed = one.at - MINUTE > before.at and (after is None or after.at > end) and end < record.times[-1]
-            changed = (before.server, before.connection_fields) != (one.server, one.connection_fields)
+            changed = _where_tested(before) != _where_tested(one)
             if not changed or not undisturbed or self.went_wrong(one.at - 3 * MINUTE, end):
                 continue
             self.counted["changes of where it is tested"] += 1
@@ -250,6 +250,12 @@ def _count_twice(lifetime: Lifetime) -> Iterator[Finding]:
             text = f"a failure of {test.tick}, after one of {latest.tick} had been committed"
             yield Finding("counted twice", test.order, lifetime.target, text)
         latest = test if latest is None or test.tick > latest.tick else latest
+
+
+def _where_tested(known: facts.Configured) -> tuple[object, ...]:
+    """What of an item says where and how it is tested: the usual deadline may be written, or not."""
+    fields = {name: value for name, value in known.connection_fields if name != "max_test_seconds"}
+    return known.server, fields, longest_test(known)
 
 
 def longest_test(known: facts.Configured | None) -> timedelta:
