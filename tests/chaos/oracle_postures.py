@@ -95,6 +95,12 @@ def _kept(known: Answers) -> Answers:
     return {name: it for name, it in known.items() if it is not None} | chain
 
 
+def _says_something(kept: str) -> bool:
+    """Whether a digest has any answer: a server that greets may leave all of them open."""
+    head, in_clear, in_tls, ports, *_ = kept.split(".")
+    return any(it.strip("-") for it in (head[1:], in_clear, in_tls, ports))
+
+
 def got_worse(before: Answers, now: Answers) -> Iterator[Change]:
     """What is worse than before, of what was asked both times: docs/posture.md, "What is found"."""
     for question, (worse, sentence, source) in _STATES.items():
@@ -270,10 +276,11 @@ class Postures:
                     self._judge_forgotten(known, fact)
                     known.forget(fact.order)
                 case facts.PostureKept():
-                    if fact.invocation not in asked or not asked[fact.invocation].answers:
+                    of = asked.get(fact.invocation)
+                    if of is None or (not of.answers and _says_something(fact.text)):
                         self._report("posture invented", fact.order, target, "it was not asked")
                         continue
-                    found += self._keep(known, asked[fact.invocation], fact.order)
+                    found += self._keep(known, of, fact.order)
                 case facts.Forgotten():
                     known.forget(fact.order)
         return found

@@ -309,6 +309,7 @@ def test_a_change_names_what_got_worse_and_better() -> None:
     assert str(change_of(before, now)) == "worse: plaintext-login-allowed; better: stls-gone"
     assert str(change_of(None, now)) == "first test, found: plaintext-login-allowed"
     assert str(change_of(None, GOOD)) == "first test, nothing found"
+    assert str(change_of(None, Posture(GOOD.tested_at))) == "first test, nothing could be asked"
     assert str(change_of(GOOD.summary, GOOD)) == "it offers something else"
 
 

@@ -232,6 +232,8 @@ class PostureChange:
     first: bool = False
 
     def __str__(self) -> str:
+        if self.first and self.posture.summary == PostureSummary():
+            return "first test, nothing could be asked"
         if self.first:
             return f"first test, found: {', '.join(self.worse)}" if self.worse else "first test, nothing found"
         named = {"worse": self.worse, "better": self.better}
