@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -25,6 +25,8 @@ NORMAL_MESSAGES = 100
 HOUR = timedelta(hours=1)
 OTHERS_WAIT = timedelta(minutes=15)
 """Of a version that was accepted, before a target tries it that has not refused it, to show whether it is right."""
+
+LONGEST_WAIT = timedelta(hours=24)
 
 CACHED = timedelta(minutes=5)
 """A changed credential is used within so long, with the next login."""
@@ -188,25 +190,26 @@ class LoginRules:
         died = any(not self.record.ended_well(one.invocation) for one in tried)
         if not died and self.record.failed:
             died = any(one.at < self.record.time(text.order) for one in self.record.failed)
-        if not died and not self._refused_in_a_row(tried):
+        if not died and max(map(len, self._in_a_row(tried).values()), default=0) < MAX_REFUSALS:
             yield Finding("credential called wrong", text.order, target, text.subject)
 
-    def _refused_in_a_row(self, tried: Iterable[LoginTried]) -> list[datetime]:
-        """When logins were refused that may be the second of a revision in a row, or a later one.
+    def _in_a_row(self, tried: Sequence[LoginTried]) -> dict[int, list[LoginTried]]:
+        """The refusals of each revision that may be in a row after these logins.
 
         Of an acceptance and a refusal that were answered at about the same time either may count first.
         """
-        answered = {one.order: self.record.time(one.order) + timedelta(seconds=one.seconds) for one in tried}
+        answered = {one.order: self._answered(one) for one in tried}
         refused = [answered[one.order] for one in tried if one.answer in REFUSALS]
-        by_revision: dict[int, int] = defaultdict(int)
-        found: list[datetime] = []
+        rows: dict[int, list[LoginTried]] = defaultdict(list)
         for one in sorted(tried, key=lambda it: answered[it.order]):
             if one.answer in REFUSALS:
-                by_revision[one.number] += 1
-                found += [answered[one.order]] if by_revision[one.number] >= MAX_REFUSALS else []
+                rows[one.number].append(one)
             elif one.answer in ACCEPTED and not any(abs(at - answered[one.order]) < SKEW for at in refused):
-                by_revision[one.number] = 0
-        return found
+                rows[one.number].clear()
+        return rows
+
+    def _answered(self, one: LoginTried) -> datetime:
+        return self.record.time(one.order) + timedelta(seconds=one.seconds)
 
     def _judge_unusable(self, text: facts.PublishedText, name: str) -> Iterator[Finding]:
         """It could not be used for a quarter of an hour, since the minute that the text says."""
@@ -271,10 +274,7 @@ class LoginRules:
             yield Finding("outage not reported in time", change.order, target, text)
 
     def _is_right(self, known: facts.Configured, began: datetime, end: datetime, order: int) -> bool:
-        """Whether the credential of a target could be read, was accepted, and refused by none for its password.
-
-        After two refusals in a row, whoever is to blame, all targets wait for 15 minutes.
-        """
+        """Whether the credential of a target could be read, was accepted, and not refused so that its targets wait."""
         assert known.policy is not None
         name, logins = known.policy.login, self.logins
         stored = logins.in_force(name, began - 15 * MINUTE, end)
@@ -284,8 +284,23 @@ class LoginRules:
             return False
         tried = [it for it in logins.tried[name] if it.number == stored[0].number and logins.time(it.order) < end]
         wrong = any(not it.right and it.answer in REFUSALS for it in tried)
-        wrong = wrong or any(began - 15 * MINUTE < at < end for at in self._refused_in_a_row(tried))
-        return not wrong and any(it.answer == "accepted" and it.order < order for it in tried)
+        refused = [at for it in tried if it.answer in REFUSALS and began < (at := self._answered(it)) < end]
+        wait = any(self._may_wait(tried, at) for at in (began, *refused))
+        return not wrong and not wait and any(it.answer == "accepted" and it.order < order for it in tried)
+
+    def _may_wait(self, tried: Sequence[LoginTried], now: datetime) -> bool:
+        """Whether refusals in a row of one revision, which was accepted before, may keep it from all targets.
+
+        docs/outages.md, "Outages of the login": for good if one was `[AUTH]`, else for 15 minutes after the second, and
+        for two, four, ... up to 24 hours after each further one.
+        """
+        rows = self._in_a_row([one for one in tried if self._answered(one) <= now]).values()
+        row = [one for it in rows for one in it if one.answer != "nothing"]  # that counts only before it was accepted
+        if len(row) < MAX_REFUSALS:
+            return False
+        further = len(row) - MAX_REFUSALS
+        wait = min(HOUR * 2**further, LONGEST_WAIT) if further else OTHERS_WAIT
+        return any(one.answer == "rejected" for one in row) or now < self._answered(row[-1]) + wait + SKEW
 
     def _judge_stored(self, name: str) -> Iterator[Finding]:
         """A right credential is used again within the stated time after it was stored, and then at each interval."""

@@ -101,7 +101,8 @@ def message_of(rules: LoginRules, stored: datetime, subject: str = "Login fails:
 
 
 @pytest.mark.parametrize(
-    ("attempts", "seconds", "wrong"), [("uau", 2.0, 1), ("uau", 30.0, 0), ("auu", 2.0, 0), ("ufu", 2.0, 0)]
+    ("attempts", "seconds", "wrong"),
+    [("uau", 2.0, 1), ("uau", 30.0, 0), ("auu", 2.0, 0), ("ufu", 2.0, 0), ("uuau", 2.0, 1)],
 )
 def test_a_login_that_was_accepted_at_the_same_time_may_come_before_a_refusal(
     attempts: str, seconds: float, wrong: int
@@ -112,6 +113,35 @@ def test_a_login_that_was_accepted_at_the_same_time_may_come_before_a_refusal(
     tried[0] = replace(tried[0], seconds=seconds)
     message_of(rules, BEGIN)
     assert [one.kind for one in rules._judge_messages()] == ["credential called wrong"] * wrong
+
+
+@pytest.mark.parametrize(
+    ("attempts", "minutes", "waits"),
+    [
+        ("auu", 14, True),
+        ("auu", 16, False),
+        ("auuu", 119, True),
+        ("auuu", 121, False),
+        ("auuuu", 239, True),
+        ("aur", 10_000, True),
+        ("au", 1, False),
+        ("auua", 1, False),
+        ("auau", 1, False),
+        ("annn", 1, False),
+    ],
+)
+def test_refusals_in_a_row_keep_an_accepted_credential_from_all(attempts: str, minutes: int, waits: bool) -> None:
+    """docs/outages.md, "Outages of the login": so long after the last one of them no one hears of a dead login."""
+    rules = rules_of(attempts, targets=50)
+    tried = rules.logins.tried["shared"]
+    assert rules._may_wait(tried, rules.record.time(tried[-1].order) + timedelta(minutes=minutes)) is waits
+
+
+def test_an_acceptance_at_the_time_of_a_refusal_may_be_none_between_two() -> None:
+    """Who was accepted had read before what was known of the credential, and did not write it again."""
+    rules = rules_of("auau", 0.05, targets=50)
+    tried = rules.logins.tried["shared"]
+    assert rules._may_wait(tried, rules.record.time(tried[-1].order) + timedelta(minutes=1))
 
 
 def test_a_message_is_about_the_revision_that_it_names() -> None:
