@@ -128,6 +128,17 @@ def test_a_window_shows_in_the_state_with_the_next_test(
     assert ("wrong state" not in {finding.kind for finding in verdict.findings}) is is_right
 
 
+@pytest.mark.parametrize(("max_alerts", "lost"), [(3, ["no alert that it is steady again"]), (0, [])])
+def test_steady_is_due_of_a_target_with_alerts(max_alerts: int, lost: list[str]) -> None:
+    """docs/outages.md, "What is due": nothing ever is with `max_alerts` 0, but the `recovered` of an alerted outage."""
+    audit, now, policy = Audit(), BEGIN + timedelta(hours=6), Policy(3, max_alerts, flap_per_hour=6)
+    audit.configured["a"] = Configured(0, "a", BEGIN, policy)
+    audit.expected_states["a"] = ExpectedState("up", flapping=True, changes=(BEGIN,))
+    audit.last_tests["a"] = [now]
+    found = audit.run([FaultFree(1, now, BEGIN, {"a": (policy, True)})]).findings
+    assert [one.text for one in found if one.kind == "alert lost"] == lost
+
+
 def test_an_invocation_tests_as_many_targets_as_the_schedule_says() -> None:
     """The setting that a campaign makes smaller is the schedule's own otherwise."""
     assert Settings("t", "s", "h", "a", "q", "p").largest_batch == LARGEST_BATCH

@@ -1,15 +1,17 @@
 """The oracle finds planted mistakes alone, without the model; and what it knows of runs, in small."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.chaos import campaign, postures, record
-from tests.chaos.facts import Ended, Fact, Finding, Policy, Requeued
+from tests.chaos.facts import Configured, Ended, Fact, Finding, Policy, Requeued
 from tests.chaos.oracle import Oracle, _changes
 from tests.chaos.oracle_bugs import ELSEWHERE, IN_JUDGE, OF_POSTURES, planted
 from tests.chaos.oracle_servers import PAIRS, rows
+from tests.chaos.oracle_times import Times
 from tests.chaos.record import NEVER, Lifetime, runs
 from tests.chaos.world import World
 
@@ -131,6 +133,20 @@ def test_lost_tests_are_none_of_enough_in_a_row() -> None:
     """Those of killed invocations, which committed nothing, have not brought `degraded` nearer."""
     known = [replace(test, failed_addresses=1) for test in lifetime_of("p?p?").tests]
     assert rows(known, PAIRS[0], lambda test: test.committed == NEVER, begins=True) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("login", "deadline", "waits"),
+    [("shared", 20, False), ("shared", 10, True), ("", 10, False), ("", 20, True)],
+)
+def test_a_deadline_that_is_written_as_it_was_changes_no_target(login: str, deadline: int, waits: bool) -> None:
+    """docs/targets.md: `max_test_seconds` is 10 where none is given, and 20 with `login`."""
+    policy, later = Policy(2, login=login), BEGIN + timedelta(minutes=10)
+    written = Configured(1, "mail-1", later, policy, connection_fields=(("max_test_seconds", deadline),))
+    times = [BEGIN, later, later + timedelta(hours=1)]
+    known = record.Record([Configured(0, "mail-1", BEGIN, policy), written, Ended(2, 0, "well", times[-1])], times)
+    found = list(Times(known, {}, Counter())._judge_changes("mail-1"))
+    assert [one.kind for one in found] == ["not tested"] * waits
 
 
 def is_found(name: str) -> bool:
