@@ -68,8 +68,8 @@ class Deliveries:
         """Whoever has an earlier message under way, on any topic, sends what comes behind it, if it ends well."""
         for message in self.messages[test.target]:
             end = self.record.ended.get(message.published.invocation)
-            other = (message.event, message.number) != (sent.event, sent.number)
-            under_way = (other or message.channel == "alert") and message is not sent and message.order <= sent.order
+            another = message.channel == "alert" or not _is_of_same_alert(message, sent)
+            under_way = another and message is not sent and message.order <= sent.order
             if under_way and (end is None or end.order > test.committed):
                 same = message.published.invocation == sent.published.invocation
                 if same or end is None or end.how != "well":
@@ -83,3 +83,9 @@ class Deliveries:
         if not self.simulated:  # what SNS refuses is not known there, but that its invocation does not end well
             return any(not self.record.ended_well(one) for one in tried)
         return any(test.committed < order < later.order for order in self.record.not_accepted_by(tried))
+
+
+def _is_of_same_alert(one: Message, other: Message) -> bool:
+    """Whether both say the same; the next outage has the same numbers. A line of a summary does not say of which."""
+    times = {it.id_time for it in (one, other) if it.id_time}
+    return (one.event, one.number) == (other.event, other.number) and len(times) <= 1

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.chaos import campaign, postures, record
-from tests.chaos.facts import Configured, Ended, Fact, Finding, Policy, Requeued
+from tests.chaos.facts import Configured, Ended, Fact, Finding, Policy, PublishedText, Requeued
 from tests.chaos.oracle import Oracle, _changes
 from tests.chaos.oracle_bugs import ELSEWHERE, IN_JUDGE, OF_POSTURES, planted
+from tests.chaos.oracle_delivery import Deliveries
 from tests.chaos.oracle_servers import PAIRS, rows
 from tests.chaos.oracle_times import Times
 from tests.chaos.record import NEVER, Lifetime, runs
@@ -147,6 +148,34 @@ def test_a_deadline_that_is_written_as_it_was_changes_no_target(login: str, dead
     known = record.Record([Configured(0, "mail-1", BEGIN, policy), written, Ended(2, 0, "well", times[-1])], times)
     found = list(Times(known, {}, Counter())._judge_changes("mail-1"))
     assert [one.kind for one in found] == ["not tested"] * waits
+
+
+@pytest.mark.parametrize(
+    ("earlier", "by", "late"),
+    [
+        ("", 2, True),
+        ("recovered/1/2026-03-01 20:40:00", 2, False),
+        ("down/1/2026-03-01 20:40:00", 2, False),
+        ("down/1/2026-03-01 21:00:00", 2, True),
+        ("recovered/1/2026-03-01 20:40:00", 3, True),
+    ],
+    ids=["nothing", "another", "of an earlier outage", "the same on another topic", "of another sender, which is over"],
+)
+def test_who_sends_what_was_left_on_one_topic_sends_what_is_behind_it(earlier: str, by: int, late: bool) -> None:
+    """docs/outages.md, "In order": History shows that an earlier message, accepted by one topic, was sent again."""
+    test = replace(lifetime_of("f").tests[0], invocation=1, committed=0)
+    before = [published(3, by, "history", earlier)] if earlier else []
+    sent = published(4, 2, "alert", "down/1/2026-03-01 21:00:00")
+    ends = [Ended(1, 1, "well", BEGIN), Ended(2, 3, "well", BEGIN), Ended(5, 2, "well", BEGIN)]
+    known = record.Record([*ends, *before, sent], [BEGIN] * 6)
+    judge = Deliveries(known, {"mail-1": known.messages}, simulated=True)
+    found = list(judge.judge(test, known.messages[-1:], "down 1"))
+    assert [one.kind for one in found] == ["alert late"] * late
+
+
+def published(order: int, invocation: int, channel: str, alert: str) -> PublishedText:
+    """The words of an alert about `mail-1`, as far as they name it."""
+    return PublishedText(order, invocation, channel, f"Alert mail-1/{alert} UTC: an alert may arrive", "", {}, True)
 
 
 def is_found(name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chaos import campaign, postures, record
-from tests.chaos.facts import Policy, PublishedText
+from tests.chaos.facts import Fact, Policy, PostureAsked, PostureKept, PublishedText
 from tests.chaos.faults import FaultLog, Faults, Rates
 from tests.chaos.oracle_holds import Holds
 from tests.chaos.oracle_postures import Appeared, Change, Postures, got_worse, merged
@@ -84,6 +84,29 @@ def test_what_was_mended_before_its_test_was_committed_is_not_alerted(ended: int
     message = Message(words, BEGIN, "mail-1", "posture", 0, BEGIN, "")
     judge._judge_message(message, Appeared(Change("stls", "", "", ""), kept=3, ended=ended))
     assert [one.kind for one in judge.findings] == ["posture alerted though mended"] * wrong
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept", "invented"),
+    [
+        ((), "1-----.-.-..a5f1", False),
+        ((), "1-n---.-.-..a5f1", True),
+        ((), "1-----.0.-..a5f1", True),
+        ((), "1-----.-.-.995o.a5f1", True),
+        ((("stls", True),), "1y----.-.-..a5f1", False),
+        (None, "1-----.-.-..a5f1", True),
+    ],
+    ids=["all open", "an answer", "CAPA refused", "a port", "as it answered", "not asked"],
+)
+def test_of_a_server_that_leaves_all_open_only_that_is_kept(
+    answers: tuple[tuple[str, object], ...] | None, kept: str, invented: bool
+) -> None:
+    """docs/posture.md, "Once a day": the first posture may have no answer, and then its digest has none."""
+    asked: list[Fact] = [] if answers is None else [PostureAsked(0, 1, "mail-1", BEGIN, "mail-1 110 False", answers)]
+    known = Record([], [BEGIN] * 2)
+    judge = Postures(known, {}, Holds(known, {}), Counter())
+    judge._follow("mail-1", [*asked, PostureKept(1, 1, "mail-1", kept)])
+    assert [one.kind for one in judge.findings] == ["posture invented"] * invented
 
 
 def test_servers_show_only_what_can_be_asked() -> None:
