@@ -34,7 +34,7 @@ from popwatch_cli.start import INTERRUPTED_CODE
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 """What the system says of a file that takes no more."""
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 """Commands that a message names."""
 
 SERVER = re.compile(r"[\w.:\[\]-]*[.:][\w.:\[\]-]+")
@@ -194,7 +194,7 @@ def _other_commands(option: str) -> str:
     others = list(commands_with(cli, option, "popwatch")) if option.startswith("--") else []
     if not others:
         return ""
-    if len(others) > MOST_NAMED:
+    if len(others) > MAX_NAMED:
         return f" Other commands have it, such as `{others[0]}`."
     if len(others) > 1:
         return f" It is an option of {', '.join(f'`{it}`' for it in others[:-1])} and `{others[-1]}`."

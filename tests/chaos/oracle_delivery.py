@@ -54,7 +54,7 @@ class Deliveries:
 
         If its message was doubled, that is whoever claims it first.
         """
-        if (test.invocation, test.target) not in self.record.requeued:
+        if not self.record.was_given_back(test):
             return False
         end = self.record.ended[test.invocation].order
         anew = [it for it in self.record.tests[test.target] if it.tick == test.tick and it.made_order > test.made_order]

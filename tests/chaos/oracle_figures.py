@@ -190,7 +190,7 @@ def _wrong_in_recovered(run: Run, said: Figures, failure_indexes: Sequence[int])
 def _is_dropped(record: Record, test: Test) -> bool:
     """Whether a test was given back to the queue, or one of a later tick had been committed before it was made."""
     before = [one for one in record.tests[test.target] if one.committed < test.made_order]
-    return (test.invocation, test.target) in record.requeued or any(one.tick > test.tick for one in before)
+    return record.was_given_back(test) or any(one.tick > test.tick for one in before)
 
 
 def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:

@@ -410,13 +410,16 @@ class Record:
         end = self.ended.get(invocation)
         return end is not None and end.how == "well" and end.order < before
 
+    def was_given_back(self, test: Test) -> bool:
+        """Whether who made a test gave it back to the queue, not knowing that it was committed, if it was."""
+        return (test.invocation, test.target) in self.requeued
+
     def committed_by_its_end(self, test: Test) -> int:
         """By when a test was committed, also one that changed nothing of the record; NEVER if that is not certain.
 
         Who made it may have died, or given it back to the queue.
         """
-        given_back = (test.invocation, test.target) in self.requeued
-        if test.committed != NEVER or given_back or not self.ended_well(test.invocation):
+        if test.committed != NEVER or self.was_given_back(test) or not self.ended_well(test.invocation):
             return test.committed
         return self.ended[test.invocation].order
 

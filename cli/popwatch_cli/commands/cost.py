@@ -42,7 +42,7 @@ PRICED_REGION = "us-east-1"
 
 NAME = ""
 RANKS = ((NAME, 0), ("a month", 3), ("without free", 2), ("with free", 1))
-"""The titles of the columns; where there is no room for all, the one with the highest number is left out first."""
+"""The titles of the columns; where not all have room, the one with the highest number is left out first."""
 
 SHORTEST_NAME = 24
 """Characters of a charge's name for which there is always room."""
@@ -240,7 +240,7 @@ def to_lines(fleet: Fleet, charges: list[Charge], others: dict[str, float], pric
 def _table(charges: Sequence[Charge], width: int) -> list[str]:
     """The charges and their sums, in lines of at most `width` characters; columns without room are named below."""
     sums = sum(it.without_free for it in charges), sum(it.with_free for it in charges)
-    rows = [*(_cells(it.name, f"{it.quantity:,.2f}", it.without_free, it.with_free) for it in charges)]
+    rows = [_cells(it.name, f"{it.quantity:,.2f}", it.without_free, it.with_free) for it in charges]
     rows.append(_cells("total", "", *sums))
     columns = [Column(title, rank, widest((title, *(row[title] for row in rows))), rank > 0) for title, rank in RANKS]
     kept = fitting([replace(columns[0], least=SHORTEST_NAME), *columns[1:]], width)
