@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import pytest
 from rich.cells import cell_len
 
+from popwatch.model.records import Action, InterventionEvent
 from popwatch_cli.commands.page import USUAL_PORT
 from popwatch_cli.installation import LOCAL_OUTPUTS, Installation, local_key
 from popwatch_cli.main import cli
@@ -227,3 +229,28 @@ def test_each_command_keeps_to_a_width(
 def single(line: str) -> bool:
     """Whether a line is one word, or one command, which is not broken so that it can be copied."""
     return " " not in re.sub(r"`[^`]*`", lambda found: found[0].replace(" ", "_"), line.strip())
+
+
+def test_a_long_id_is_whole_at_any_width(run: Run, stack: Installation) -> None:
+    """Wherever people read it: they copy it."""
+    name = f"{'mail-' * 14}example1"
+    at_60 = ("--local", "--width", 60)
+    stack.target_table.write([{"target_id": name, "host": "pop.example.net"}])
+    topic = {"TopicArn": stack.outputs["AlertTopicArn"]}
+    stack.client("sns").subscribe(**topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:000000000000:queue")
+    stack.store.put_intervention(name, InterventionEvent(Action.SUSPENDED, datetime.now(UTC), "anna", name))
+    lines = (
+        ("silence", name, "--for", "5m"),
+        ("history", name),
+        ("status", name),
+        ("targets", "show", name),
+        ("targets", "list"),
+        ("receivers", "--at", "now"),
+        ("unsilence", name),
+        ("receivers", name),
+        ("simulate", "a", name),
+        ("report",),
+        ("targets", "remove", name),
+    )
+    broken = [words for words in lines if name not in run(*at_60, *words).out]
+    assert not broken

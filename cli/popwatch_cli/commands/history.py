@@ -36,7 +36,7 @@ from popwatch_cli.output.columns import Column, stacked, widest
 from popwatch_cli.output.report_text import NOT_COUNTED, certificate, intervention, share
 from popwatch_cli.output.sparkline import Point, sparkline
 from popwatch_cli.output.status_table import COLOURS
-from popwatch_cli.output.terminal import console, wrapped
+from popwatch_cli.output.terminal import console, print_fitted, wrapped
 from popwatch_cli.rehearsal.filter_policies import reaches
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.subscriptions import Subscribers, read_subscribers
@@ -170,15 +170,14 @@ def _missing(period: Period, samples_from: datetime) -> list[str]:
 def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
     period = past.period
     server = f" {escape(endpoint(past.target))}" if past.target.host else ""
-    console.print(f"[bold]{escape(past.target.name)}[/]{server}", highlight=False)
-    console.print(
-        f"{_time(period.begin, zone)} to {_time(period.end, zone)}; times are in {escape(str(zone))}", highlight=False
-    )
+    print_fitted(console, f"[bold]{escape(past.target.name)}[/]{server}")
+    times = f"{_time(period.begin, zone)} to {_time(period.end, zone)}"
+    print_fitted(console, f"{times}; times are in {escape(str(zone))}")
     for sentence in past.missing:
-        console.print(f"[yellow]{escape(sentence)}[/]", highlight=False)
+        print_fitted(console, f"[yellow]{escape(sentence)}[/]")
     console.print()
     for line in _figures(past):
-        console.print(line, highlight=False)
+        print_fitted(console, line)
     plot = sparkline(past.points, period, min(WIDTH, console.width))
     if plot.strip():
         console.print(f"\n[green]{plot}[/]", highlight=False)
@@ -189,9 +188,9 @@ def _show(console: Console, past: TargetHistory, zone: tzinfo) -> None:
     if past.events:
         console.print()
         for event in past.events:
-            console.print(f"{_time(event.at, zone)}  {_event(event, past.subscribers, zone)}", highlight=False)
+            print_fitted(console, f"{_time(event.at, zone)}  {_event(event, past.subscribers, zone)}")
     if any(event.kind is EventKind.ALERT for event in past.events):
-        console.print(f"[dim]{_SUBSCRIBERS if past.subscribers else _NO_SUBSCRIBERS}[/]", highlight=False)
+        print_fitted(console, f"[dim]{_SUBSCRIBERS if past.subscribers else _NO_SUBSCRIBERS}[/]")
 
 
 def _figures(past: TargetHistory) -> Iterator[str]:

@@ -19,7 +19,7 @@ from popwatch.model.text import duration, iso, natural_order
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import AT, ZONE, Choice, refuse_idle, time_ahead
-from popwatch_cli.output.terminal import console, wrapped
+from popwatch_cli.output.terminal import console, print_fitted
 from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, AlertReach, SameReach, events_of, same_reach
 from popwatch_cli.rehearsal.simulation import maintenance_until
 from popwatch_cli.selection import Selection, selecting
@@ -110,7 +110,7 @@ def receivers(
         said = (*_notes(rehearsal), *unsent, *ignored)
         notes = [*map(escape, said), *remarks_on(subscribers)]
         for line in ["", *notes] if notes and found else notes:
-            console().print(line, highlight=False)
+            print_fitted(console(), line)
     complete = all(any(alerts.receivers) for same in found for alerts in same.alerts)
     sys.exit(0 if complete else NO_RECEIVER_CODE)
 
@@ -118,20 +118,20 @@ def receivers(
 def show(console: Console, found: Sequence[SameReach], subscribers: Subscribers) -> None:
     """Print a matrix for the targets whose alerts reach the same receivers."""
     if found and not subscribers.subscriptions:
-        console.print("[red]No one receives anything: no one has subscribed to the topics.[/]\n", highlight=False)
+        print_fitted(console, "[red]No one receives anything: no one has subscribed to the topics.[/]\n")
         return
     for place, same in enumerate(found):
         if place:
             console.print()
-        console.print(f"[bold]{escape(_named(same.targets))}[/]", highlight=False)
+        print_fitted(console, f"[bold]{escape(_named(same.targets))}[/]")
         matrix = _matrix(same, subscribers, console.width)
         if matrix:
             console.print(matrix)
         for line in () if matrix else _listed(same, subscribers):
-            console.print(escape(wrapped(line, console.width)), highlight=False, soft_wrap=True)
+            print_fitted(console, escape(line))
         unreceived = [_title(alerts, same) for alerts in same.alerts if not any(alerts.receivers)]
         if unreceived:
-            console.print(f"[red]No one receives: {', '.join(unreceived)}.[/]", highlight=False)
+            print_fitted(console, f"[red]No one receives: {', '.join(unreceived)}.[/]")
 
 
 def _matrix(same: SameReach, subscribers: Subscribers, width: int) -> Table | None:

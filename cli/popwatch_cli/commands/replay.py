@@ -22,7 +22,7 @@ from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
 from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
 from popwatch_cli.output.columns import Column, stacked, widest
-from popwatch_cli.output.terminal import console, say, wrapped
+from popwatch_cli.output.terminal import console, print_fitted, say, wrapped
 from popwatch_cli.rehearsal.past_tests import LIMITS, Comparison, Parent, ReplayResult, compare, under_limits
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import whole, without_id
@@ -143,7 +143,7 @@ def _missing(period: Period, now: datetime, kept: timedelta) -> list[str]:
 
 def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str], noise: timedelta) -> None:
     for sentence in missing:
-        console.print(f"[yellow]{sentence}[/]", highlight=False)
+        print_fitted(console, f"[yellow]{sentence}[/]")
     eventful = [it for it in found if it.outages or it.before.alerts or it.after.alerts]
     rows = [_row(it) for it in eventful]
     columns = [
@@ -156,12 +156,12 @@ def _show(console: Console, found: Sequence[Comparison], missing: Sequence[str],
             console.print(escape(line), highlight=False, soft_wrap=True)
     quiet = len(found) - len(eventful)
     if quiet:
-        console.print(f"{counted(quiet, 'target')} had neither an outage nor an alert.", highlight=False)
-    console.print(
+        print_fitted(console, f"{counted(quiet, 'target')} had neither an outage nor an alert.")
+    print_fitted(
+        console,
         "After an arrow: with the changed settings. "
         f"An outage is a run of failures of at least {duration(noise)}; an alert of a shorter one is noise. "
         "Noticed after: the longest time to the first alert; never: outages without an alert.",
-        highlight=False,
     )
 
 

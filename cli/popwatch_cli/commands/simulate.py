@@ -28,7 +28,7 @@ from popwatch_cli.installation import find
 from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, refuse_idle, time_ahead
 from popwatch_cli.output.columns import Column, stacked, widest
 from popwatch_cli.output.status_table import COLOURS
-from popwatch_cli.output.terminal import console, say, wrapped
+from popwatch_cli.output.terminal import console, print_fitted, say, wrapped
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import (
     SimulatedTest,
@@ -147,7 +147,7 @@ def simulate_outage(
                 say(_in_time_line(found.time_to_alert, reaching))
     if not as_json and subscribers:
         for line in remarks_on(subscribers):
-            console().print(line, highlight=False)
+            print_fitted(console(), line)
     if reaching is not None:
         sys.exit(0 if in_time else LATE_CODE)
 
@@ -262,12 +262,12 @@ def with_changes(item: dict[str, Any], defaults: dict[str, Any], changes: Sequen
 
 def _show(console: Console, found: Simulated, *, named: bool) -> None:
     if named:
-        console.print(f"[bold]{escape(whole(found.target.target_id))}[/]", highlight=False)
+        print_fitted(console, f"[bold]{escape(whole(found.target.target_id))}[/]")
     for line in _table(found, console.width) if found.steps else ():
         console.print(line, highlight=False, soft_wrap=True)
     console.print()
     for line in _conclusions(found):
-        console.print(line, highlight=False)
+        print_fitted(console, line)
 
 
 def _table(found: Simulated, width: int) -> Iterator[str]:

@@ -21,7 +21,7 @@ from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.live_view import View
 from popwatch_cli.output.status_table import banner, details, headline, table_of
-from popwatch_cli.output.terminal import console, say
+from popwatch_cli.output.terminal import console, print_fitted, say
 from popwatch_cli.rehearsal.simulation import maintenance_until
 from popwatch_cli.selection import Selection, selecting
 
@@ -99,8 +99,8 @@ def show(console: Console, fleet_status: FleetStatus, now: datetime) -> None:
         console.print(table_of(fleet_status, now, console.width))
     stopped = banner(fleet_status, now)
     if stopped:
-        console.print(stopped)
-    console.print(escape(headline(fleet_status, now)), highlight=False)
+        print_fitted(console, stopped)
+    print_fitted(console, escape(headline(fleet_status, now)))
 
 
 def _watch(read: Callable[[datetime], FleetStatus], name: str) -> NoReturn:

@@ -8,13 +8,12 @@ from textwrap import indent
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from popwatch.queries.status import FleetStatus
 from popwatch_cli.options import NARROWEST
 from popwatch_cli.output.status_table import LAST_TEST, banner, cells, headline, table_of
-from popwatch_cli.output.terminal import too_narrow, wrapped
+from popwatch_cli.output.terminal import fitted, print_fitted, too_narrow, wrapped
 
 MARGIN = "  | "
 """Before each line of an email: with it, the lines that default texts are wrapped to fit into 80 columns."""
@@ -77,7 +76,7 @@ class View:
             self._live.update(Group(head, table), refresh=True)
         else:
             if with_banner and banner(fleet_status, now):
-                self._console.print(banner(fleet_status, now), highlight=False)
+                print_fitted(self._console, banner(fleet_status, now))
             self._print_changes(fleet_status, now)
 
     def _head(self, fleet_status: FleetStatus, now: datetime, *, with_banner: bool) -> Text:
@@ -110,13 +109,12 @@ class View:
         self._print(f"SMS: {escape(sms.text)}")
 
     def _print(self, text: str) -> None:
-        """Print rich markup after the time; on a terminal what does not fit goes on beside the time."""
-        if not self._live:
-            self._console.print(f"[dim]{_clock()}[/] {text}", highlight=False)
-            return
-        line = Table.grid(padding=(0, 1, 0, 0))
-        line.add_row(f"[dim]{_clock()}[/]", text)
-        self._console.print(line, highlight=False)
+        """Print rich markup after the time; what does not fit goes on beside the time."""
+        clock = _clock() + " "
+        room = self._console.width - len(clock)
+        lines = fitted(text, room).split("\n")
+        between = Text("\n" + " " * len(clock))
+        self._console.print(Text(clock, "dim") + between.join(lines), highlight=False, soft_wrap=True)
 
     def _print_changes(self, fleet_status: FleetStatus, now: datetime) -> None:
         for row in fleet_status.targets:

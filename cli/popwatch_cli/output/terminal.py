@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from popwatch_cli.options import NARROWEST, chosen
 
@@ -66,6 +67,23 @@ def _wrap(line: str, width: int) -> str:
         while words and not words[0]:  # the rest of a gap
             del words[0]
     return "\n".join(lines).replace(_NO_BREAK, " ")
+
+
+def fitted(markup: str, width: int) -> Text:
+    """Rich markup in lines as `wrapped` makes them: rich itself would break a word that is longer than the width."""
+    whole = Text.from_markup(markup)
+    lines, place = [], 0
+    for line in wrapped(whole.plain, width).split("\n"):
+        words = line.lstrip(" ")
+        place = whole.plain.index(words, place)
+        lines.append(Text(line.removesuffix(words)) + whole[place : place + len(words)])
+        place += len(words)
+    return Text("\n").join(lines)
+
+
+def print_fitted(console: Console, markup: str) -> None:
+    """Print rich markup in lines of the console's width, without breaking a word."""
+    console.print(fitted(markup, console.width), highlight=False, soft_wrap=True)
 
 
 def repeat_options(text: str) -> str:
