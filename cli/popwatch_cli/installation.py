@@ -150,26 +150,31 @@ def find_local(outputs_file: Path = LOCAL_OUTPUTS) -> Installation:
         installation = Installation(LOCAL_STACK, saved["outputs"], saved["endpoint"], saved["region"])
         if "key" in saved:  # not in those of earlier versions
             remember_key(saved["endpoint"], saved["key"])
-    except OSError:
+    except FileNotFoundError:
         raise UserError(
             f"No local stack is running: there is no {outputs_file} here. Start one with `make run`, "
             "or give this command in the folder where it was started."
         ) from None
+    except OSError as error:
+        raise UserError(f"{outputs_file} of the local stack cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{outputs_file} cannot be read. Stop the local stack and start it again.") from None
-    if not _listens(saved["endpoint"]):
-        raise UserError(f"The local stack of {outputs_file} is no longer running. Start it again with `make run`.")
+    _connect(outputs_file, saved["endpoint"])
     return installation
 
 
-def _listens(endpoint: str) -> bool:
-    """Whether the endpoint accepts a connection. Checked first, because boto3 would retry for half a minute."""
+def _connect(outputs_file: Path, endpoint: str) -> None:
+    """Try whether the endpoint accepts a connection: boto3 would retry for half a minute. Raises UserError."""
     address = urlsplit(endpoint)
     try:
         socket.create_connection((address.hostname, address.port), CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
+    except ConnectionRefusedError:
+        raise UserError(
+            f"The local stack of {outputs_file} is no longer running. Start it again with `make run`."
+        ) from None
+    except OSError as error:
+        why = error.strerror or f"no answer within {CONNECT_SECONDS:g} s"  # a time-out has no text of the system
+        raise UserError(f"The local stack of {outputs_file} cannot be reached at {endpoint}: {why}.") from None
 
 
 def find_stack(name: str, region: str | None = None, profile: str | None = None) -> Installation:

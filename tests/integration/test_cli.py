@@ -1,8 +1,10 @@
 """The command as its user runs it: what it prints, what it writes, and its exit code."""
 
+import errno
 import io
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from popwatch.reports.status import NewestTests, target_status_to_json, target_s
 from popwatch_cli.installation import _session as local_session
 from popwatch_cli.installation import local_client
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
-from popwatch_cli.local.stack import free_port
+from popwatch_cli.local.stack import free_port, write_secret
 from popwatch_cli.main import COMMANDS
 from popwatch_cli.options import STACK_NAME
 from popwatch_cli.target_table import TargetTable
@@ -876,6 +878,50 @@ def test_no_local_stack(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     gone = {"endpoint": f"http://127.0.0.1:{free_port(0)}", "region": "us-east-1", "outputs": {"TargetsTable": "T"}}
     (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(gone))
     assert "is no longer running" in run("--local", "targets", "list").err
+
+
+def test_outputs_that_cannot_be_opened(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack may be running: what the system says is shown, and not that there is no file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".popwatch" / "outputs.json").mkdir(parents=True)
+    ended = run("--local", "targets", "list")
+    assert (ended.code, ended.err) == (
+        3,
+        ".popwatch/outputs.json of the local stack cannot be read: Is a directory.\n",
+    )
+
+
+def test_a_local_stack_that_cannot_be_reached(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be running all the same: here this process has no file left to connect with."""
+
+    def no_more_files(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.chdir(tmp_path)
+    saved = {"endpoint": "http://127.0.0.1:4566", "region": "us-east-1", "outputs": {}}
+    (tmp_path / ".popwatch").mkdir()
+    (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(saved))
+    monkeypatch.setattr(socket, "create_connection", no_more_files)
+    said = run("--local", "targets", "list").err
+    assert said.endswith("cannot be reached at http://127.0.0.1:4566: Too many open files.\n")
+
+
+def test_the_files_of_a_local_stack_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that reads one meanwhile finds the old text; another user cannot read it."""
+    path = tmp_path / "outputs.json"
+    path.write_text("old")
+    meanwhile: list[str] = []
+    write = Path.write_text
+
+    def read_meanwhile(written: Path, text: str) -> int:
+        meanwhile.append(path.read_text())
+        return write(written, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", read_meanwhile)
+        write_secret(path, "new")
+    assert (meanwhile, path.read_text(), path.stat().st_mode & 0o777) == (["old"], "new", 0o600)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_test_starts_without_boto3(server: ScriptedServer) -> None:

@@ -172,6 +172,19 @@ def test_a_page_at_another_port_says_so(stack: Installation) -> None:
     assert re.fullmatch(r"The page is at http://127\.0\.0\.1:\d+/ until Ctrl-C\.\n", said[1])
 
 
+def test_a_page_at_a_free_port_is_as_asked_for(stack: Installation) -> None:
+    """`--port 0` asks for one: nothing is said of a port in use."""
+    outputs = json.loads(LOCAL_OUTPUTS.read_text())
+    LOCAL_OUTPUTS.write_text(json.dumps(outputs | {"key": local_key(str(stack.endpoint))}))
+    command = [sys.executable, "-c", "from popwatch_cli.main import main; main()", "--local", "page", "--port", "0"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path]), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as page:
+        assert page.stdout
+        assert page.stdout.readline().startswith("The page is at http://127.0.0.1:")
+        page.send_signal(signal.SIGINT)
+        assert (page.wait(), page.stdout.read()) == (0, "")
+
+
 def test_a_terminal_that_cannot_show_a_character(tmp_path: Path) -> None:
     """It shows a replacement."""
     path = tmp_path / "targets.yaml"

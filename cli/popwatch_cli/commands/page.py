@@ -70,7 +70,7 @@ def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) ->
     # `make run` itself serves the page of its stack at the usual port
     or_another = bool(installation.endpoint) and "port" not in given_options(click.get_current_context())
     with page_of(installation, port, or_another=or_another) as address, suppress(KeyboardInterrupt):  # the usual end
-        if not address.endswith(f":{port}/"):
+        if port and not address.endswith(f":{port}/"):
             say(f"Port {port} is in use, as by `make run`, which has a page of its own: here is another one.", err=True)
         say(f"The page is at {address} until Ctrl-C.")
         if opens:

@@ -115,8 +115,8 @@ class LocalStack:
         stacks = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
         written = {"endpoint": self.endpoint, "region": REGION, "process": os.getpid(), "outputs": self.outputs}
-        _write_secret(self._outputs_file, json.dumps({**written, "key": self.key}, indent=2) + "\n")
-        _write_secret(self._variables_file, self._for_other_programs())
+        write_secret(self._outputs_file, json.dumps({**written, "key": self.key}, indent=2) + "\n")
+        write_secret(self._variables_file, self._for_other_programs())
 
     def client(self, service: str) -> Any:
         """A boto3 client of a service of the local AWS."""
@@ -243,11 +243,13 @@ def free_port(wished: int) -> int:
     raise LocalStackError("No port of 127.0.0.1 is free.")
 
 
-def _write_secret(path: Path, text: str) -> None:
-    """Write a file that only its user can read, whoever could read the one before."""
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(text)
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its user can read, whoever could read the one before; it is never absent or unfinished."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600, exist_ok=False)
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def _last_lines(text: str, count: int = 15) -> str:
