@@ -251,6 +251,8 @@ MORE = [
     _case("cost --targets 100 --delay 5m", 0, "100 targets"),
     _case("cost --targets 100 --delay 2s", 3, "is not between 10 and 86400 seconds"),
     _case("cost --targets many", 3, "'many' is not a valid number"),
+    _case("cost --targets 100 --region us-est-1", 0, "no prices of us-est-1", "Did you mean us-east-1 or us-west-1?"),
+    _case("cost --targets 100 --region eu-west-3", 0, "no prices of eu-west-3", never=("Did you mean",)),
     _case("cost --targets 100 --region eu-central-9", 0, "popwatch has no prices of eu-central-9", "in us-east-1"),
     _case("--region eu-central-9 cost --targets 9 --json", 0, '"region": "eu-central-9"', '"prices_of": "us-east-1"'),
     _case("cost", 3, "You must specify a region", "`popwatch cost --targets 100`"),
@@ -290,6 +292,11 @@ MORE = [
 
 HABITS = [
     _case("targets import hosts.cfg --local", 3, "convert --from nagios FILE > targets.yaml`"),
+    _case("targets convert hosts.conf", 3, "convert --from nagios FILE > targets.yaml`"),
+    _case("targets convert hosts.conf --from icinga2", 3, "Icinga 2's own language is not read", never=("Did you",)),
+    _case("targets convert prometheus.yml --from prometheus", 3, "Did you mean blackbox?"),
+    _case("test pop.example.net --tls ssl", 3, "'ssl' is not one of none, implicit, starttls. Did you mean implicit?"),
+    _case("test pop.example.net --tls stls", 3, "Did you mean starttls?"),
     _case("silence a --for 1h --why --local", 3, "Option '--why' requires an argument.", never=("region",)),
     _case("status --group --local", 3, "Option '--group' requires an argument."),
     _case("status --stack --local", 3, "Option '--stack' requires an argument."),

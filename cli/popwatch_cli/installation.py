@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from popwatch.alerts.tokens import LOCAL_STACK
 from popwatch.aws.store import Store, Tables
 from popwatch_cli.errors import UserError, user_message
-from popwatch_cli.options import STACK_NAME, StackChoice
+from popwatch_cli.options import STACK_NAME, StackChoice, region_hint
 from popwatch_cli.output.terminal import say
 from popwatch_cli.target_table import TargetTable
 
@@ -127,8 +127,11 @@ def _find_in_aws(choice: StackChoice) -> Installation:
         return find_stack(choice.stack, choice.region, choice.profile)
     except Exception as error:
         message = user_message(error)
-        if message is None or not local_runs():
+        if message is None:
             raise
+        message += region_hint(choice.region or os.environ.get("AWS_REGION"))
+        if not local_runs():
+            raise UserError(message) from error
         replaced = " and ".join(f"`{option}`" for option in choice.for_aws_alone)
         instead = f" in place of {replaced}" if replaced else ""
         raise UserError(f"{message} A local stack is running here: to use it, add `--local`{instead}.") from error

@@ -4,7 +4,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from popwatch.model.fields import OTHER_WORDS
 from popwatch.model.text import clean, did_you_mean, parse_seconds
 from popwatch.model.windows import parse_timezone
 from popwatch.reports.availability import Period
@@ -131,18 +132,28 @@ def quoted(value: object) -> str:
 
 
 class Choice(click.Choice):
-    """An option that takes one of some words, and says which one may have been meant."""
+    """An option that takes one of some words, and says which one may have been meant.
 
-    def __init__(self, words: Iterable[str]) -> None:
+    `instead` has the sentences for what other programs call it.
+    """
+
+    def __init__(self, words: Iterable[str], instead: Mapping[str, str] | None = None) -> None:
         super().__init__([str(word) for word in words], case_sensitive=False)
+        self._instead = instead or {}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The word that the option's text is, in whatever case."""
         by_lower = {word.lower(): word for word in self.choices}
         if str(value).lower() not in by_lower:
-            hint = did_you_mean(str(value), self.choices, mark="")
+            hint = self._hint(str(value).lower())
             self.fail(f"{quoted(value)} is not one of {', '.join(self.choices)}.{hint}", param, ctx)
         return by_lower[str(value).lower()]
+
+    def _hint(self, written: str) -> str:
+        if written in self._instead:
+            return f" {self._instead[written]}"
+        meant = OTHER_WORDS.get(written, written)
+        return did_you_mean(meant if meant in self.choices else written, self.choices, mark="")
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
         """The words, in a sentence: click would write a list over several lines."""
@@ -275,6 +286,17 @@ class TimezoneOption(click.ParamType):
 
 
 ZONE = TimezoneOption()
+
+
+def region_hint(name: str | None) -> str:
+    """` Did you mean us-east-1 or us-west-1?`, for a region that the AWS SDK does not know; otherwise ""."""
+    import difflib  # noqa: PLC0415 - as in `did_you_mean`
+
+    from botocore.session import get_session  # noqa: PLC0415 - slow, and only mistakes need it
+
+    known = get_session().get_available_regions("cloudformation") if name else []
+    close = difflib.get_close_matches(name, known, n=2) if name and name not in known else []
+    return f" Did you mean {' or '.join(sorted(close))}?" if close else ""
 
 
 def month_of(text: str, zone: tzinfo) -> Period:

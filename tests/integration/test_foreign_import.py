@@ -39,8 +39,21 @@ def test_a_file_without_pop3_is_reported(run: Run, tmp_path: Path) -> None:
     assert ended.code == 3
     assert ended.err.splitlines() == [
         "Line 1: www.example.net:443 is not imported: POP3 is at port 110 or 995.",
-        f"{path}: no POP3 server to import.",
+        f"{path}: no POP3 server to import. docs/migrating.md says what is read.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "name", "text"),
+    [("nagios", "prom.yml", "scrape_configs: []\n"), ("blackbox", "hosts.cfg", "define host {\n  host_name a\n}\n")],
+)
+def test_files_of_another_monitor(run: Run, tmp_path: Path, monitor: str, name: str, text: str) -> None:
+    """Nothing is found in them; the message names the monitor that their names speak of."""
+    (tmp_path / name).write_text(text)
+    ended = run("targets", "convert", "--from", monitor, tmp_path / name)
+    assert (ended.code, ended.out) == (3, "")
+    meant = {"nagios": "blackbox", "blackbox": "nagios"}[monitor]
+    assert ended.err.endswith(f"Did you mean `--from {meant}`?\n")
 
 
 def test_one_bad_value_does_not_stop_the_others(run: Run, tmp_path: Path) -> None:

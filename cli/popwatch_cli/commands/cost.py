@@ -32,7 +32,7 @@ from popwatch_cli.bill import (
 )
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import find
-from popwatch_cli.options import REGION, SecondsOption, StackChoice, WholeNumber, quoted, refuse_idle
+from popwatch_cli.options import REGION, SecondsOption, StackChoice, WholeNumber, quoted, refuse_idle, region_hint
 from popwatch_cli.output.columns import Column, cut, fitting, left_out, lines_of, widest, width_of
 from popwatch_cli.output.terminal import line_width, say
 from popwatch_cli.target_items import targets_of
@@ -184,7 +184,8 @@ def cost(
     else:
         say("\n".join(to_lines(fleet, charges, others, f"{priced}, {as_of}", line_width())))
         if priced != wanted:
-            say(f"popwatch has no prices of {clean(wanted, 40)}: this is what it would cost in {priced}.")
+            without = f"popwatch has no prices of {clean(wanted, 40)}"
+            say(f"{without}: this is what it would cost in {priced}.{region_hint(wanted)}")
 
 
 def _stack(choice: StackChoice, region: str | None) -> StackChoice:

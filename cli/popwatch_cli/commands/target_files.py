@@ -22,7 +22,7 @@ from popwatch_cli.commands.before_writing import (
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.entries import FileEntry, FileError, UnreadableFileError
 from popwatch_cli.files.target_files import read_all_entries, read_entries, serialize, write_entries
-from popwatch_cli.importers.monitors import MONITORS, read_monitor_files
+from popwatch_cli.importers.monitors import INSTEAD, MONITORS, likely_monitor, read_monitor_files
 from popwatch_cli.installation import find
 from popwatch_cli.options import Choice
 from popwatch_cli.output.terminal import say
@@ -41,10 +41,12 @@ from popwatch_cli.target_items import (
 WRONG_CODE = 2
 """The exit code of `check` if it has found a mistake."""
 
+READ = "docs/migrating.md says what is read."
+
 FILE = click.Path(dir_okay=False, path_type=Path)
 PATHS = click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
 MONITOR = click.option(
-    "--from", "monitor", type=Choice(MONITORS), help="The files are another monitor's configuration."
+    "--from", "monitor", type=Choice(MONITORS, INSTEAD), help="The files are another monitor's configuration."
 )
 MODULES = click.option("--modules", type=FILE, help="With --from blackbox: the blackbox.yml that defines the modules.")
 
@@ -221,12 +223,25 @@ def _entries_of(files: Sequence[Path], monitor: str | None, modules: Path | None
         raise UserError("--modules has no effect without --from blackbox: leave it out.")
     if monitor is None:
         return read_all_entries(files)
-    imported = read_monitor_files(files, monitor, modules)
+    hint = _other_monitor(files, monitor)
+    try:
+        imported = read_monitor_files(files, monitor, modules)
+    except UnreadableFileError:
+        raise
+    except FileError as error:
+        raise FileError([*error.mistakes, *filter(None, [hint])]) from None
     for warning in imported.warnings:
         say(warning, err=True)
     if not imported.entries:
-        raise UserError(f"{', '.join(map(str, files))}: no POP3 server to import.")
+        raise UserError(f"{', '.join(map(str, files))}: no POP3 server to import. {hint or READ}")
     return imported.entries
+
+
+def _other_monitor(files: Sequence[Path], monitor: str) -> str:
+    """Which other monitor is meant, if the names of the files say so; otherwise ""."""
+    given = "blackbox" if monitor == "blackbox" else "nagios"
+    likely = {likely_monitor(file) for file in files}
+    return f"Did you mean `--from {likely.pop()}`?" if len(likely) == 1 and likely.isdisjoint({given, ""}) else ""
 
 
 def _with_known_id(entry: FileEntry, known: Collection[str]) -> FileEntry:

@@ -225,7 +225,7 @@ def _format_of(path: Path, otherwise: str = "") -> str:
         if otherwise:
             return otherwise
         convert = "`popwatch targets convert --from nagios FILE > targets.yaml` writes one from a file of Nagios"
-        other = f"; {convert}" if path.suffix == ".cfg" else ""
+        other = f"; {convert}" if path.suffix.lower() in (".cfg", ".conf") else ""
         raise UnreadableFileError([f"{path} has none of the endings .yaml, .csv, .json: rename it{other}."]) from None
 
 

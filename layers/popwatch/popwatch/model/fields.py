@@ -269,7 +269,7 @@ def _boolean(value: object) -> bool:
     raise ValueError(f"{quote(value)} is neither true nor false")
 
 
-_OTHER_WORDS = (
+OTHER_WORDS = (
     dict.fromkeys(("ssl", "ssl/tls", "tls", *_TRUE), "implicit") | dict.fromkeys(_FALSE, "none") | {"stls": "starttls"}
 )
 """Words of other programs, and of people, for entries of enumerations; without them `on` would be like `none`."""
@@ -281,7 +281,7 @@ def _one_of(members: type[Member]) -> Callable[[object], Member]:
             return members(str(value).strip().lower())
         except ValueError:
             written = str(value)[:_QUOTED].strip().lower()
-            meant = _OTHER_WORDS.get(written, written)
+            meant = OTHER_WORDS.get(written, written)
             hint = did_you_mean(meant if meant in [*members] else written, members).strip()
             listed = f"{quote(value)} is not one of {', '.join(members)}"
             raise ValueError(f"{listed}. {hint}" if hint else listed) from None
