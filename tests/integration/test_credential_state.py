@@ -33,6 +33,7 @@ FULL = CredentialState(
     problem="credential-missing",
     problem_since=NOON,
     problem_reported_at=NOON,
+    reporting_at=NOON,
 )
 KEY = CREDENTIAL_PREFIX + "monitor"
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import combinations
@@ -17,10 +17,11 @@ from botocore.exceptions import ClientError
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.credentials import CACHED_FOR, READ_SECONDS, Credentials
 from popwatch.aws.store import Store
-from popwatch.decisions.login_attempts import ACCEPTED_FOR, REPORTED_AFTER
+from popwatch.decisions.login_attempts import ACCEPTED_FOR, REPORTED_AFTER, REPORTED_WITHIN
 from popwatch.model.credential_problems import CredentialProblem, Unusable
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.credentials import Mechanism, Secret
+from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.stored_credentials import StoredCredential, TokenSource, to_value
 from popwatch.model.targets import parse_target
@@ -98,6 +99,12 @@ class Stack:
     @property
     def state(self) -> CredentialState:
         return self.world.store.read_credential_state("monitor")
+
+
+def log_in(environment: Logins, target_id: str, verdict: LoginVerdict) -> None:
+    """A batch of one target, which logs in."""
+    for name, credential in environment.prepare({target_id: "monitor"}).credentials.items():
+        environment.record(name, credential, LoginResult(verdict, said="-ERR [AUTH] no"))
 
 
 @pytest.fixture
@@ -393,6 +400,75 @@ def test_a_token_endpoint_that_stays_down_is_waited_for_no_longer(stack: Stack) 
     assert stack.environments[0].prepare({"a": "monitor"}).lasting == set()
     stack.world.now += REPORTED_AFTER
     assert stack.environments[0].prepare({"a": "monitor"}).lasting == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("before", "last"),
+    [
+        ([("a", LoginVerdict.REJECTED)], ("b", LoginVerdict.REJECTED)),
+        (
+            [("b", LoginVerdict.PASSED), ("a", LoginVerdict.REJECTED), ("b", LoginVerdict.PASSED)],
+            ("a", LoginVerdict.REJECTED),
+        ),
+        ([], None),
+    ],
+    ids=["blocked", "refused by one target", "unusable"],
+)
+def test_of_two_batches_at_once_one_reports(
+    stack: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[tuple[str, LoginVerdict]],
+    last: tuple[str, LoginVerdict] | None,
+) -> None:
+    """The other one comes while the first one's message is under way to SNS, or has been sent and not noted yet."""
+    one, other = stack.environments
+    publish = AlertTopics.publish
+
+    def publish_slowly(topics: AlertTopics, topic: Topic, message: AlertMessage) -> None:
+        monkeypatch.setattr(AlertTopics, "publish", publish)
+        other.prepare({"b": "monitor"})
+        publish(topics, topic, message)
+        other.prepare({"b": "monitor"})
+
+    if last:
+        stack.put()
+        for target_id, verdict in before:
+            log_in(one, target_id, verdict)
+    else:
+        one.prepare({"a": "monitor"})
+        stack.world.now += REPORTED_AFTER
+    monkeypatch.setattr(AlertTopics, "publish", publish_slowly)
+    if last:
+        log_in(one, *last)
+    else:
+        one.prepare({"a": "monitor"})
+    other.prepare({"b": "monitor"})
+    assert AlertTopics.publish is publish
+    assert len(stack.emails()) == 1
+    assert stack.state.reporting_at is None
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_one_batch_could_not_report_another_one_does(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, *, dies: bool
+) -> None:
+    """A minute later: SNS has refused it, or the process has died before it could send."""
+    one, other = stack.environments
+    stack.put()
+    log_in(one, "a", LoginVerdict.REJECTED)
+
+    def refuse(*_: object) -> None:
+        raise KeyboardInterrupt if dies else ClientError({"Error": {"Code": "InternalError"}}, "Publish")
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt) if dies else nullcontext():
+        patched.setattr(AlertTopics, "publish", refuse)
+        log_in(one, "b", LoginVerdict.REJECTED)
+    other.prepare({"b": "monitor"})
+    assert stack.emails() == []
+    stack.world.now += REPORTED_WITHIN
+    other.prepare({"b": "monitor"})
+    one.prepare({"b": "monitor"})
+    assert len(stack.emails()) == 1
 
 
 def test_a_problem_that_lasts_is_reported_once(stack: Stack) -> None:

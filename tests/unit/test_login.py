@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from popwatch.model.credentials import Credential, Mechanism, Secret
 from popwatch.model.outcomes import LoginResult, LoginVerdict
 from popwatch.model.serialization import deserialize, serialize
-from popwatch.prober.login import HIDDEN, Login, UnverifiedError
+from popwatch.prober.login import ALL_HIDDEN, HIDDEN, Login, UnverifiedError
 from popwatch.prober.pop3 import Conversation, Event, Failed, FailureKind, Finished, Greeted, LoginEnded, TlsWanted
 
 PASSWORD = "canary-7f1d"
@@ -155,8 +155,11 @@ OLD = b"+OK\r\nUSER\r\nSASL PLAIN XOAUTH2\r\n.\r\n"
         (b"-ERR [AUTH no", OLD, LoginVerdict.UNCLEAR, "login-refused"),
         (b"-ERR [] no", OLD, LoginVerdict.UNCLEAR, "login-refused"),
         (b"-ERR [UTF8] no", OLD, LoginVerdict.UNCLEAR, "login-refused"),
-        (b"no", RESP, LoginVerdict.FAILED, "unexpected-reply"),
-        (b"+OKAY", RESP, LoginVerdict.FAILED, "unexpected-reply"),
+        (b"no", RESP, LoginVerdict.UNCLEAR, "unexpected-reply"),
+        (b"-err [AUTH] no", RESP, LoginVerdict.UNCLEAR, "unexpected-reply"),
+        (b"* BYE", OLD, LoginVerdict.UNCLEAR, "unexpected-reply"),
+        (b"", OLD, LoginVerdict.UNCLEAR, "unexpected-reply"),
+        (b"+OKAY", RESP, LoginVerdict.UNCLEAR, "unexpected-reply"),
     ],
 )
 @pytest.mark.parametrize("mechanism", Mechanism)
@@ -223,7 +226,7 @@ def test_auth_that_is_not_known_is_no_attempt(mechanism: Mechanism) -> None:
         (b"-ERR Authentication failed.", LoginVerdict.REJECTED, ""),
         (b"-ERR [AUTH] bad token", LoginVerdict.REJECTED, ""),
         (b"-ERR [SYS/TEMP] later", LoginVerdict.FAILED, "login-sys-temp"),
-        (b"+ again", LoginVerdict.FAILED, "unexpected-reply"),
+        (b"+ again", LoginVerdict.UNCLEAR, "unexpected-reply"),
     ],
 )
 def test_a_token_that_is_refused(answer: bytes, verdict: LoginVerdict, reason: str) -> None:
@@ -261,6 +264,52 @@ def test_servers_that_fail_at_the_login(chunks: list[bytes], kind: FailureKind, 
     last = talk(login(), GREETING, *chunks, eof=True)[0][-1]
     assert isinstance(last, Failed)
     assert (last.kind, last.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "verdict", "unanswered"),
+    [
+        ([b"-ERR [AUTH] " + b"x" * 600], LoginVerdict.UNCLEAR, False),
+        ([b"-ERR [AUTH] wrong pass"], LoginVerdict.UNCLEAR, False),
+        ([b"-"], LoginVerdict.UNCLEAR, False),
+        ([b"* B", b"YE"], LoginVerdict.UNCLEAR, False),
+        ([b"+OK " + b"x" * 600], LoginVerdict.FAILED, True),
+        ([b"+O"], LoginVerdict.FAILED, True),
+        ([b"-", b"ERR [SYS/TEMP] later\r\n"], LoginVerdict.FAILED, False),
+        ([], LoginVerdict.FAILED, True),
+    ],
+)
+def test_a_reply_that_is_broken_is_a_refusal(chunks: list[bytes], verdict: LoginVerdict, unanswered: bool) -> None:
+    """Whoever says anything to a password has seen it, and may have counted it."""
+    dialogue = login()
+    talk(dialogue, GREETING, RESP, IN, *chunks, eof=True)
+    found = result(dialogue)
+    assert (found.verdict, found.unanswered) == (verdict, unanswered)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [b"-E"],
+        [RESP, b"* BYE\r\n"],
+        [RESP, b"-ER"],
+        [RESP, IN, IN, b"-ER"],
+        [RESP, IN, IN, b"what\r\n"],
+    ],
+)
+def test_a_broken_reply_to_another_command_is_no_attempt(chunks: list[bytes]) -> None:
+    """The password was not sent yet, or was accepted."""
+    dialogue = login()
+    talk(dialogue, GREETING, *chunks, eof=True)
+    assert (result(dialogue).verdict, result(dialogue).unanswered) == (LoginVerdict.FAILED, False)
+
+
+def test_a_response_that_is_not_sent_yet_is_no_attempt() -> None:
+    """One that is too long for the line of AUTH comes after the server's `+`."""
+    dialogue = login(Mechanism.PLAIN, user="u" * 120, secret="s" * 80)
+    _, sent = talk(dialogue, GREETING, CAPABLE, b"what\r\n", eof=True)
+    assert sent == b"CAPA\r\nAUTH PLAIN\r\nQUIT\r\n"
+    assert (result(dialogue).verdict, result(dialogue).unanswered) == (LoginVerdict.FAILED, False)
 
 
 @pytest.mark.parametrize(
@@ -314,6 +363,7 @@ def test_a_refused_login_does_not_await_the_reply_to_quit() -> None:
     assert talk(login(), GREETING, RESP, IN, b"-ERR [IN-USE]\r\n", eof=True)[0][-1] == Finished(b"")
 
 
+SHOWN = (b"", b"+", b"-ERR", b"+OK", b"-ERR [AUTH]", b"-ERR [IN-USE]")
 FORMS: list[Callable[[bytes], bytes]] = [
     bytes,
     bytes.upper,
@@ -340,7 +390,7 @@ def test_a_refusal_is_kept_without_the_servers_words(
         events, _ = talk(dialogue, GREETING, *answers, line + form(secret) + b"]\r\n", eof=True)
         last = events[-1]
         shown = last.line if isinstance(last, Failed) else result(dialogue).said.encode()
-        assert shown.removesuffix(HIDDEN).strip() in (b"", b"+", b"-ERR", b"+OK", b"-ERR [AUTH]", b"-ERR [IN-USE]")
+        assert shown.removesuffix(ALL_HIDDEN).removesuffix(HIDDEN).strip() in SHOWN
 
 
 def test_how_a_line_is_shown() -> None:
@@ -352,6 +402,8 @@ def test_how_a_line_is_shown() -> None:
     assert dialogue.hide(b"-ERR  [in-use] ") == b"-ERR [IN-USE]"
     assert dialogue.hide(b"-ERR [SYS/TEMP/DB] later") == b"-ERR [SYS/TEMP] " + HIDDEN
     assert dialogue.hide(b"-ERR [SYSTEM] later") == b"-ERR " + HIDDEN
+    assert dialogue.hide(b"welcome") == ALL_HIDDEN
+    assert dialogue.hide(b"") == b""
 
 
 LINES = st.sampled_from(

@@ -286,9 +286,9 @@ async def login_close(client: ClientConnection, command: str) -> None:
     await logins.serve(client, answer=logins.saying(b""), answered=command.encode())
 
 
-async def login_long(client: ClientConnection, _: str) -> None:
-    """Answer a login with a line that is too long."""
-    await logins.serve(client, answer=logins.saying(b"+OK " + b"x" * 600 + b"\r\n"))
+async def login_long(client: ClientConnection, text: str) -> None:
+    """Answer a login with a line that is too long, after +OK or the argument: `-ERR [AUTH]`."""
+    await logins.serve(client, answer=logins.saying((text or "+OK").encode() + b" " + b"x" * 600 + b"\r\n"))
 
 
 async def login_repeats(client: ClientConnection, _: str) -> None:

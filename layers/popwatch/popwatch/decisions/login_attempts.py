@@ -70,6 +70,9 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(days=1)
 TARGET_SHOWN = 60
 """Characters of the id of a target that refused a credential, in a sentence that is to be whole."""
 
+REPORTED_WITHIN = timedelta(minutes=1)
+"""How long one batch may take to send a message about a credential, before another one sends it."""
+
 REPORTED_AFTER = timedelta(minutes=15)
 """How long a credential cannot be used before the operator hears of it: AWS may not answer for some minutes."""
 
@@ -92,6 +95,32 @@ def without_problem(state: CredentialState) -> CredentialState | None:
 def is_problem_due(state: CredentialState, now: datetime) -> bool:
     """Whether a message that a credential cannot be used is due: once, whatever the reason is by then."""
     return has_lasted(state, now) and state.problem_reported_at is None
+
+
+def begin_report(state: CredentialState, now: datetime) -> CredentialState | None:
+    """The state to write before a message about a credential is sent; None if another batch is sending one."""
+    if _is_recent(state.reporting_at, REPORTED_WITHIN, now):
+        return None
+    return replace(state, reporting_at=now, version=state.version + 1)
+
+
+def block_reported(state: CredentialState, now: datetime) -> CredentialState:
+    """The state to write once it was sent that no target tries a credential: that says all of its refusals."""
+    refusals = tuple(replace(one, reported_at=now) for one in state.refusals)
+    reported_at = now if state.blocked else state.reported_at
+    return replace(state, refusals=refusals, reported_at=reported_at, reporting_at=None, version=state.version + 1)
+
+
+def refusal_reported(state: CredentialState, target_id: str, now: datetime) -> CredentialState:
+    """The state to write once it was sent that a target refuses a credential that others accept."""
+    refusals = tuple(replace(one, reported_at=now) if one.target_id == target_id else one for one in state.refusals)
+    return replace(state, refusals=refusals, reporting_at=None, version=state.version + 1)
+
+
+def problem_reported(state: CredentialState, now: datetime) -> CredentialState:
+    """The state to write once it was sent that a credential cannot be used."""
+    reported_at = now if has_lasted(state, now) else state.problem_reported_at
+    return replace(state, problem_reported_at=reported_at, reporting_at=None, version=state.version + 1)
 
 
 def has_lasted(state: CredentialState, now: datetime) -> bool:

@@ -62,8 +62,8 @@ class CredentialState:
     under way at once as two at most; `certain` is whether a server said that the user or
     the secret is wrong. `refusals` are those of each target since it last accepted it. `said` is the server's line for
     the last one, cleaned and cut. `reported_at` is when the message that it is blocked was sent. Since `problem_since`
-    it cannot be used at all, for the reason `problem`, which was reported at `problem_reported_at`. `version` counts
-    the writes, 0 before the first.
+    it cannot be used at all, for the reason `problem`, which was reported at `problem_reported_at`. At `reporting_at`
+    a batch began to send such a message; None if it has ended. `version` counts the writes, 0 before the first.
     """
 
     name: str
@@ -83,6 +83,7 @@ class CredentialState:
     problem: str = ""
     problem_since: datetime | None = None
     problem_reported_at: datetime | None = None
+    reporting_at: datetime | None = None
 
     @property
     def was_accepted(self) -> bool:

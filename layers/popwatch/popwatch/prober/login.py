@@ -14,7 +14,8 @@ send next, until `ended` or `failure`. QUIT, and what a line may be, are the con
 What a refusal means depends on its response code (RFC 2449 section 8, RFC 3206): `[IN-USE]` and `[LOGIN-DELAY]` are how
 a server in order answers; `[AUTH]` is about the user or the secret; `[SYS/TEMP]` and `[SYS/PERM]` are about the server.
 A server that announces AUTH-RESP-CODE gives the code `[AUTH]` if it is about the user, so without a code its refusal is
-its own fault; of any other server it is not known.
+its own fault; of any other server it is not known. A reply to the secret that is none of POP3's, or that has no end,
+is a refusal as well, of which it is not known.
 
 What a server says once the login has begun is not shown, but for that code: its words may hold the secret in any form.
 
@@ -38,6 +39,7 @@ LONGEST_COMMAND = 255
 
 HIDDEN = b"(the rest is not shown: it could repeat the password)"
 """In place of the server's own words."""
+ALL_HIDDEN = b"(a line that is not shown: it could repeat the password)"
 
 _CHALLENGE = re.compile(rb"\+(?!OK)")
 _CODE = re.compile(rb"-ERR[ \t]+\[([!-Z\\^-~]{1,60})\]")
@@ -73,6 +75,7 @@ class Login:
 
     It is `unanswered` from the time at which the secret is sent until the server has said what it makes of it.
     `command` is what the next line of the server answers, for people, and `in_reply` whether it answers that in part.
+    `lacks` is a sentence on what the server does not offer, if the login fails for that.
     """
 
     def __init__(self, credential: Credential, tls: Tls) -> None:
@@ -94,6 +97,8 @@ class Login:
         self._mailbox: tuple[int, int] | None = None
         self._said = b""
         self.unanswered = False
+        self._part = b""
+        self.lacks = ""
 
     def begin(self, greeting: bytes) -> bytes:
         """The first command; `greeting` has the timestamp of APOP."""
@@ -102,7 +107,12 @@ class Login:
 
     def receive_line(self, line: bytes) -> bytes:
         """Take a line without its end. Returns what to send now; nothing once the login has ended or failed."""
+        self._part = b""
         return self._step(line)
+
+    def receive_part(self, part: bytes) -> None:
+        """Take the beginning of a line whose end has not arrived, or never will."""
+        self._part = part
 
     def hide(self, line: bytes) -> bytes:
         """A line as it may be shown: since the login has begun without the server's own words.
@@ -116,7 +126,9 @@ class Login:
         code = next((known for known in _SHOWN_CODES if stated == known or stated.startswith(known + b"/")), b"")
         shown = b"%b [%b]" % (status, code) if code else status
         is_whole = b"".join(line.upper().split()) == b"".join(shown.split())
-        return shown if is_whole else b"%b %b" % (shown, HIDDEN)
+        if is_whole:
+            return shown
+        return b"%b %b" % (shown, HIDDEN) if status else ALL_HIDDEN
 
     @property
     def passed(self) -> bool:
@@ -127,7 +139,9 @@ class Login:
         """What the login has come to so far; `clean` makes text of the server's line."""
         messages, octets = self._mailbox or (None, None)
         said = clean(self._said)
-        return LoginResult(self.verdict, messages, octets, self._login_delay, said, self.unanswered)
+        is_refused = self.unanswered and bool(self._part) and not _may_be_ok(self._part)
+        verdict, unanswered = (LoginVerdict.UNCLEAR, False) if is_refused else (self.verdict, self.unanswered)
+        return LoginResult(verdict, messages, octets, self._login_delay, said, unanswered)
 
     def _handle_capa(self, line: bytes) -> bytes:
         if line.startswith(b"-ERR"):
@@ -162,15 +176,14 @@ class Login:
     def _handle_user(self, line: bytes) -> bytes:
         if not OK.match(line):
             return self._refuse(line)
-        return self._send("PASS", b"PASS " + self._reveal(), self._handle_answer)
+        return self._send_secret("PASS", b"PASS " + self._secret(), self._handle_answer)
 
     def _begin_apop(self, user: bytes) -> bytes:
         timestamp = _TIMESTAMP.search(self._greeting)
         if not timestamp:
-            return self._fail("mechanism-not-offered")
-        secret = self._reveal()
-        digest = hashlib.md5(timestamp.group() + secret, usedforsecurity=False).hexdigest().encode()
-        return self._send("APOP", b"APOP " + user + b" " + digest, self._handle_answer)
+            return self._fail_for_lack("The greeting has no timestamp, which APOP needs.")
+        digest = hashlib.md5(timestamp.group() + self._secret(), usedforsecurity=False).hexdigest().encode()
+        return self._send_secret("APOP", b"APOP " + user + b" " + digest, self._handle_answer)
 
     def _begin_sasl(self, mechanism: Mechanism) -> bytes:
         """AUTH, with PLAIN's response in the same line if the server knows that (RFC 2449 section 6.3) and it fits.
@@ -180,16 +193,16 @@ class Login:
         """
         name = mechanism.value.upper()
         if self._capabilities.capa_supported and name not in self._capabilities.mechanisms:
-            return self._fail("mechanism-not-offered")
+            return self._fail_for_lack(f"The server's CAPA does not list the SASL mechanism {name}.")
         command = f"AUTH {name}"
         if mechanism is Mechanism.PLAIN and self._capabilities.capa_supported:
             whole = command.encode() + b" " + self._response()
             if len(whole + b"\r\n") <= LONGEST_COMMAND:
-                return self._send(command, whole, self._handle_sasl_answer)
+                return self._send_secret(command, whole, self._handle_sasl_answer)
         return self._send(command, command.encode(), self._handle_ready)
 
     def _response(self) -> bytes:
-        secret = self._reveal()
+        secret = self._secret()
         user = self._credential.user.encode()
         if self._credential.mechanism is Mechanism.XOAUTH2:
             response = b"user=" + user + b"\x01auth=Bearer " + secret + b"\x01\x01"
@@ -212,14 +225,14 @@ class Login:
             # The challenge says what is wrong with the token; after an empty line comes the -ERR.
             return self._send("the empty line after AUTH XOAUTH2", b"", self._handle_rejected_token)
         if self._response_repeated:
-            return self._fail("unexpected-reply")
+            return self._refuse(line)
         return self._respond()  # a server that passed over the response in the line of AUTH
 
     def _respond(self) -> bytes:
         """The response in a line of its own, once."""
         self._response_repeated = True
         mechanism = self._credential.mechanism.value.upper()
-        return self._send(f"the response after AUTH {mechanism}", self._response(), self._handle_sasl_answer)
+        return self._send_secret(f"the response after AUTH {mechanism}", self._response(), self._handle_sasl_answer)
 
     def _handle_rejected_token(self, line: bytes) -> bytes:
         if line.startswith(b"-ERR") and not _CODE.match(line):
@@ -242,9 +255,10 @@ class Login:
 
     def _refuse(self, line: bytes, *, attempted: bool = True) -> bytes:
         """Judge a refusal by its response code; `attempted` if the server has seen the user or the secret."""
+        was_sent, self.unanswered = self.unanswered, False
         if not line.startswith(b"-ERR"):
+            self.verdict = LoginVerdict.UNCLEAR if was_sent else self.verdict
             return self._fail("unexpected-reply")
-        self.unanswered = False
         kind, _, of_system = _code_of(line).partition(b"/")  # a code may have parts (RFC 2449 section 8)
         if kind in _VERDICTS:
             return self._end(_VERDICTS[kind], line)
@@ -260,18 +274,29 @@ class Login:
         self.command, self._step = command, step
         return line + b"\r\n"
 
+    def _send_secret(self, command: str, line: bytes, step: Callable[[bytes], bytes]) -> bytes:
+        self.unanswered = True
+        return self._send(command, line, step)
+
     def _fail(self, reason: str) -> bytes:
         self.failure = reason
         return b""
+
+    def _fail_for_lack(self, sentence: str) -> bytes:
+        self.lacks = sentence
+        return self._fail("mechanism-not-offered")
 
     def _end(self, verdict: LoginVerdict, line: bytes = b"") -> bytes:
         self.verdict, self.ended, self._said = verdict, True, self.hide(line)
         return b""
 
-    def _reveal(self) -> bytes:
-        """The secret, which is sent now."""
-        self.unanswered = True
+    def _secret(self) -> bytes:
         return self._credential.secret.reveal().encode()
+
+
+def _may_be_ok(part: bytes) -> bool:
+    """Whether the beginning of a line may be that of +OK."""
+    return part.startswith(b"+OK") or b"+OK".startswith(part)
 
 
 def _code_of(line: bytes) -> bytes:

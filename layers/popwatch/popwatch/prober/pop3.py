@@ -120,6 +120,9 @@ class Dialogue(Protocol):
     def receive_line(self, line: bytes) -> bytes:
         """Take a line; what to send now."""
 
+    def receive_part(self, part: bytes) -> None:
+        """Take the beginning of a line without its end."""
+
     def hide(self, line: bytes) -> bytes:
         """A line as it may be shown."""
 
@@ -222,6 +225,8 @@ class Conversation:
             self._fail("stls-injection", b"")
 
     def _check_unfinished(self) -> None:
+        if self._login and self._state is _LOGIN:
+            self._login.receive_part(self._buffer)
         # A TLS record has no line end that could be awaited: it is recognized by its first bytes.
         record = _TLS_RECORD.match(self._buffer) if self._state is _GREETING else None
         if record:

@@ -681,6 +681,8 @@ def _said_at_login(login: Login, failure: Failed, line: str) -> str:
     """What a server said to which command of a login, as a sentence."""
     if failure.kind is FailureKind.DISCONNECTED:
         return _without_reply(login, "The server closed the connection and", in_part=bool(line))
+    if login.lacks:
+        return login.lacks
     return f"The server answered {login.command} with {line or 'an empty line'}"
 
 

@@ -21,6 +21,8 @@ from popwatch.aws.store import Store
 from popwatch.decisions.login_attempts import (
     after_login,
     begin_attempt,
+    begin_report,
+    block_reported,
     failed_before,
     has_lasted,
     in_order,
@@ -29,6 +31,8 @@ from popwatch.decisions.login_attempts import (
     is_problem_due,
     may_use,
     next_attempt_at,
+    problem_reported,
+    refusal_reported,
     settled,
     why_it_waits,
     with_problem,
@@ -210,28 +214,40 @@ class Logins:
             self._report(self._states[credential.name])
 
     def _report(self, state: CredentialState) -> None:
-        """Publish what is to be said of a credential and has not been; a batch that uses it later tries again.
-
-        A process that dies between the two writes has it published twice, as with every alert.
-        """
+        """Publish what is to be said of a credential and has not been."""
         unreported = [one for one in state.refusals if one.unreported] if state.was_accepted else []
         if not (state.unreported or unreported) or state.revision != self._revisions[state.name]:
             return
         from popwatch.alerts import credential_texts  # noqa: PLC0415 - few cold starts have one to report
 
-        # One that no target tries any more says it all.
-        reported, targets = state.refusals if state.unreported else unreported[:1], self._targets[state.name]
-        message = (
-            credential_texts.blocked(state, targets, self._stack)
-            if state.unreported
-            else credential_texts.refused(state, unreported[0], targets, self._stack)
-        )
-        if not self._publish(message):
-            return
-        now = self._clock()
-        refusals = tuple(replace(one, reported_at=now) if one in reported else one for one in state.refusals)
-        blocked_at = now if state.unreported else state.reported_at
-        self._put(state, replace(state, refusals=refusals, reported_at=blocked_at, version=state.version + 1))
+        name, targets = state.name, self._targets[state.name]
+        if state.unreported:
+            message = credential_texts.blocked(state, targets, self._stack)
+            self._send_once(name, message, lambda it: it.unreported, lambda it: block_reported(it, self._clock()))
+        else:
+            refusal = unreported[0]
+            message = credential_texts.refused(state, refusal, targets, self._stack)
+            self._send_once(
+                name,
+                message,
+                lambda it: refusal in it.refusals,
+                lambda it: refusal_reported(it, refusal.target_id, self._clock()),
+            )
+
+    def _send_once(
+        self,
+        name: str,
+        message: AlertMessage,
+        is_due: Callable[[CredentialState], bool],
+        reported: Callable[[CredentialState], CredentialState],
+    ) -> None:
+        """Publish a message, unless another batch has begun to; if it is not published a later batch tries again.
+
+        A process that dies between the two writes has it published twice, as with every alert.
+        """
+        began = self._write(name, lambda state: begin_report(state, self._clock()) if is_due(state) else None)
+        if began and self._publish(message):
+            self._write(name, reported)
 
     def _note(self, problem: CredentialProblem) -> None:
         """Keep since when a credential cannot be used, and publish it once that is some time ago."""
@@ -243,8 +259,8 @@ class Logins:
         from popwatch.alerts.credential_texts import unusable  # noqa: PLC0415 - few cold starts have one to report
 
         since = f"{state.problem_since:%Y-%m-%d %H:%M} UTC"
-        if self._publish(unusable(problem, since, self._targets[name], self._stack)):
-            self._put(state, replace(state, problem_reported_at=now, version=state.version + 1))
+        message = unusable(problem, since, self._targets[name], self._stack)
+        self._send_once(name, message, lambda it: is_problem_due(it, now), lambda it: problem_reported(it, now))
 
     def _publish(self, message: AlertMessage) -> bool:
         """Send a message to those who receive alerts by email; whether SNS has taken it."""
@@ -327,13 +343,16 @@ class Logins:
                 return [allowed[0], *(one for one in allowed[1:] if one in target_ids)], True
         return (), False
 
-    def _write(self, name: str, decide: Callable[[CredentialState], CredentialState | None]) -> None:
-        """Write what is decided of a state; if someone else has written it since, decide anew."""
+    def _write(self, name: str, decide: Callable[[CredentialState], CredentialState | None]) -> bool:
+        """Write what is decided of a state, anew if someone else has written it since. Whether it was written."""
         for _ in range(COLLISIONS):
             state = self._states[name]
             after = decide(state)
-            if after is None or self._put(state, after):
-                return
+            if after is None:
+                return False
+            if self._put(state, after):
+                return True
+        return False
 
     def _put(self, state: CredentialState, after: CredentialState) -> bool:
         """Write a state in place of another; if the table holds a third one, that is the state from now on."""
