@@ -133,15 +133,18 @@ def _change_line(after: Item, before: Item | None, *, cut: bool) -> str:
         return f"+ {name}  {written(after.get('host', ''))}".rstrip()
     fields = [*after, *(field for field in before if field not in after)]
     changes = [
-        f"{written(field)}: {_difference(before.get(field, 'nothing'), after.get(field, 'nothing'), cut=cut)}"
+        f"{written(field)}: {_difference(field, before.get(field, 'nothing'), after.get(field, 'nothing'), cut=cut)}"
         for field in fields
         if before.get(field) != after.get(field)
     ]
     return f"~ {name}  {', '.join(changes)}"
 
 
-def _difference(before: Any, after: Any, *, cut: bool) -> str:
-    """Two values, which may be the same in what is shown of them, as bundles of certificates are, or 10 and "10"."""
+def _difference(field: str, before: Any, after: Any, *, cut: bool) -> str:
+    """Two values, which may be the same in what is shown of them, as 10 and "10" are."""
+    if field == "ca_pem":
+        before, after = _certificates(before), _certificates(after)
+        return f"{before} -> {after}" if before != after else f"{before} -> others ({after})"
     written = shown if cut else whole
     if written(before) != written(after):
         return f"{written(before)} -> {written(after)}"
@@ -150,6 +153,12 @@ def _difference(before: Any, after: Any, *, cut: bool) -> str:
     if whole(before) == whole(after):
         return f"{shown(before)} (in characters that are not shown)"
     return f"{shown(before)} -> {shown(after)} (they differ after that)"
+
+
+def _certificates(value: Any) -> str:
+    """How many certificates a `ca_pem` has, which may be a hundred kilobytes; any other text as it is."""
+    count = str(value).count("-----BEGIN CERTIFICATE-----")
+    return counted(count, "certificate") if count else whole(value)
 
 
 def mistakes_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Problem]:

@@ -742,6 +742,18 @@ def test_certificates_of_a_file(run: Run, table: TargetTable, tmp_path: Path) ->
     assert table.read()["c"]["delay_up"] == 90
 
 
+def test_a_field_that_takes_no_file(run: Run, table: TargetTable, tmp_path: Path) -> None:
+    """The name of a file that is there is not written as a note; a handle such as `@anna` is."""
+    (tmp_path / "notes.txt").write_text("a long note")
+    ended = run("--local", "targets", "put", "a", "host=a.example", "notes=@notes.txt")
+    assert (ended.code, ended.err) == (
+        3,
+        '`notes` takes no file, as `ca_pem` does: write notes="$(cat notes.txt)" for its text. Nothing was written.\n',
+    )
+    assert run("--local", "targets", "put", "a", "host=a.example", "notes=@anna").code == 0
+    assert table.read()["a"]["notes"] == "@anna"
+
+
 def test_silence_in_a_file_is_noted_and_left_alone(run: Run, table: TargetTable, tmp_path: Path) -> None:
     """Whatever it says, wrong or right: the warning names the line, the field and the command."""
     path = tmp_path / "targets.yaml"

@@ -1,5 +1,6 @@
 """`popwatch silence`, `unsilence`, `ack`, `suspend`, `resume`: what they write, record and print."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -48,6 +49,23 @@ def test_silence_of_a_group(do: Do, stack: Installation) -> None:
     do("silence", "--group", "g", "--for", "30m")
     now = datetime.now(UTC)
     assert [target(stack, name).policy.in_maintenance(now) for name in "abc"] == [True, True, False]
+
+
+@pytest.mark.parametrize(("command", "noun"), [("silence", "silence"), ("suspend", "suspension")])
+def test_what_is_replaced_is_named(do: Do, command: str, noun: str) -> None:
+    """Someone else's longer one is not ended without a word; one that has ended is not spoken of."""
+    first = do(command, "a", "--for", "2h", "--why", "new disk", "--by", "anna")
+    assert "replaces" not in first
+    said = do(command, "a", "b", "--for", "1h").splitlines()
+    until = re.findall(r"until (\S+ \S+ UTC)", first)[0]
+    assert said[0].endswith(f". It replaces the {noun} until {until}, by anna (new disk).")
+    assert "replaces" not in said[1]
+
+
+def test_a_suspension_without_an_end_replaces_one_for_a_time(do: Do) -> None:
+    """The end of before is named."""
+    do("suspend", "a", "--for", "2h", "--by", "anna")
+    assert re.search(r"It replaces the suspension until \S+ \S+ UTC, by anna\.$", do("suspend", "a"))
 
 
 def test_unsilence_ends_it(do: Do, stack: Installation) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -563,6 +564,20 @@ def test_a_change_after_a_common_beginning(tmp_path: Path) -> None:
     assert line.endswith("... (they differ after that)")
     [line] = compare(present, {"a": entry.fields}, replace=False).lines
     assert line == f"~ a  notes: {'x' * 100} -> {'x' * 100}y"
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_certificates_of_a_change_are_counted(cut: bool) -> None:
+    """A bundle of a system would fill the terminal, and hide what else has changed."""
+    pem = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n"
+    items = [{"target_id": "a"}, *({"target_id": "a", "ca_pem": text} for text in (pem, pem * 2, "x" + pem * 2, "y"))]
+    lines = [*(changes_of({"a": one}, [two], cut=cut)["a"] for one, two in pairwise(items))]
+    assert [line.removeprefix("~ a  ca_pem: ") for line in lines] == [
+        "nothing -> 1 certificate",
+        "1 certificate -> 2 certificates",
+        "2 certificates -> others (2 certificates)",
+        "2 certificates -> y",
+    ]
 
 
 def test_nothing_of_a_change_is_cut_in_a_pipe() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from popwatch.model.interventions import WHY_LENGTH
+from popwatch.model.interventions import WHY_LENGTH, Silence, Suspension
 from popwatch.model.records import Action, InterventionEvent
 from popwatch.model.targets import Item, Target
 from popwatch.model.text import clean, duration, iso, parse_seconds, utc
@@ -87,7 +87,11 @@ def silence(choice: Any, *, length: timedelta | None, **options: Any) -> None:
     intervention = _intervention(choice, **options)
     until = _end(intervention, length, "Suspend the target instead.")
     intervention.apply(Action.SILENCED, {"silence": _for_a_time(intervention, until)}, until=until)
-    _say(intervention, f"silenced {_span(until, length)}: tested and recorded, no alerts are sent")
+    _say(
+        intervention,
+        f"silenced {_span(until, length)}: tested and recorded, no alerts are sent",
+        lambda target: _replaced("silence", target.policy.silence, intervention.at),
+    )
 
 
 def _without_length(selection: Selection) -> click.UsageError:
@@ -157,16 +161,22 @@ def suspend(choice: Any, *, length: timedelta | None, **options: Any) -> None:
       popwatch suspend --group customers --for 2h
     """
     intervention = _intervention(choice, **options)
+
+    def suspension(target: Target) -> str:
+        return _replaced("suspension", target.policy.suspended, intervention.at)
+
     if length is None:
         intervention.apply(Action.SUSPENDED, {"enabled": False}, ["suspended"])
-        _say(intervention, "suspended: not tested until `popwatch resume`")
+        _say(intervention, "suspended: not tested until `popwatch resume`", suspension)
         return
     until = _end(intervention, length, "Leave out --for.")
     suspended = {"suspended": _for_a_time(intervention, until)}
     for target in intervention.targets:
         intervention.apply_to(target, Action.SUSPENDED, suspended | _enabled(target), until=until)
     _say(
-        intervention, f"suspended {_span(until, length)}: not tested, and then tested again as after `popwatch resume`"
+        intervention,
+        f"suspended {_span(until, length)}: not tested, and then tested again as after `popwatch resume`",
+        suspension,
     )
 
 
@@ -233,6 +243,16 @@ def _names(intervention: Intervention) -> str:
     return ", ".join(whole(target.target_id) for target in intervention.targets)
 
 
-def _say(intervention: Intervention, what: str) -> None:
+def _say(intervention: Intervention, what: str, more: Callable[[Target], str] = lambda _: "") -> None:
+    """Say for each target what was done, and `more`, a sentence about it."""
     for target in intervention.targets:
-        say(f"{whole(target.target_id)}: {what}.")
+        say(f"{whole(target.target_id)}: {what}.{more(target)}")
+
+
+def _replaced(noun: str, before: Silence | Suspension | None, now: datetime) -> str:
+    """` It replaces the silence until 14:00, by anna (new disk).`, if there was one that had not ended."""
+    if before is None or before.window.end <= now:
+        return ""
+    by = f", by {clean(before.by, WHY_LENGTH)}" if before.by else ""
+    why = f" ({clean(before.why, WHY_LENGTH)})" if before.why else ""
+    return f" It replaces the {noun} until {utc(before.window.end)}{by}{why}."
