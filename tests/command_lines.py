@@ -166,6 +166,8 @@ IDS = [
     _case("report a --local", 0, "1 target", never=("1 targets",)),
     _case("report a b --json --local", 0, '"target_id": "b"'),
     _case("report --json --format csv --local", 3, "contradict"),
+    _case("report -o week.html --format csv --local", 3, "The format csv and the name week.html contradict each other"),
+    _case("report -o week.csv --json --local", 3, "The format json and the name week.csv contradict each other"),
     _case("report --group g --local --since 1h", 0, "2 targets"),
     _case("report --output week.html --local", 0, "The report of 5 targets is in week.html."),
     _case("history a b --local --since 1h", 0, "a pop.example.net:110", "b pop.example.net:110"),

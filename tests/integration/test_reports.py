@@ -258,6 +258,8 @@ def test_report_names_targets_that_were_removed(do: Do, stack: Installation) -> 
         printed = do("report", "--since", "1h", "--format", form)
         assert names[1] in printed, form
         assert "popwatch-verify" not in printed, form
+        of_a_group = do("report", "--since", "1h", "--group", "g", "--format", form)  # a removed one has no group
+        assert names[1] not in of_a_group, form
 
 
 def test_report_counts_nothing_up_that_nobody_watched(do: Do, stack: Installation) -> None:

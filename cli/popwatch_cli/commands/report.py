@@ -78,12 +78,12 @@ def report(
     """
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form} contradict each other.")
+    form = _form_of(output, "json" if as_json else form)
     now = datetime.now(UTC)
     period = _period(month, since, until, zone, now)
     installation, began = find(choice), time.monotonic()
     store = installation.store
     made = read_report(installation, store, period, selection, now)
-    form = "json" if as_json else form or _form_of(output)
     text = to_text(made, zone, console().width) if form == "text" and not output else _forms()[form](made, zone)
     if output:
         _write(output, text)
@@ -96,11 +96,20 @@ def report(
         say(f"Read {units:.1f} capacity units of DynamoDB in {seconds:.1f} s.", err=True)
 
 
-def _form_of(output: Path | None) -> str:
-    """The format that a file's ending asks for. Raises UserError for one that popwatch does not write."""
+def _form_of(output: Path | None, asked: str | None) -> str:
+    """The format that is asked for, or that a file's ending asks for.
+
+    Raises UserError for an ending of one that popwatch does not write, or of another one than asked for.
+    """
+    by_ending = ENDINGS.get(output.suffix.lower()) if output else None
+    if asked and by_ending not in {None, asked}:
+        raise UserError(
+            f"The format {asked} and the name {output} contradict each other: leave out --format, or name the file "
+            "otherwise. Nothing was written."
+        )
     if output and output.suffix.lower() in OTHER_ENDINGS:
         raise UserError(f"{output}: popwatch does not write this format; use .html, .csv, .json or .txt.")
-    return ENDINGS.get(output.suffix.lower(), "text") if output else "text"
+    return asked or by_ending or "text"
 
 
 def read_report(
@@ -120,7 +129,8 @@ def read_report(
     missing = missing_parts(period, now, installation.history_kept)
     # Leave out the temporary targets of `popwatch verify`.
     tested = [name for name in totals if not name.startswith(prefix_of(installation.stack))]
-    missing += [*unwatched_parts(period, found.gaps), *removed_parts(fleet, tested)]
+    missing += unwatched_parts(period, found.gaps)
+    missing += [] if selection else removed_parts(fleet, tested)  # their groups and tags are not known any more
     return make_report(period, targets, ReportInput(mine, found.targets, interventions), now, missing)
 
 
