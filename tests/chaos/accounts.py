@@ -22,17 +22,19 @@ PATH = "/popwatch/simulated/credentials/"
 NAMES = ("shared", "other", "third")
 """The credentials of an installation: most targets share the first."""
 
-WORKS, IN_USE, DELAY, TEMPORARY, PERMANENT, REFUSES, HANGS = (
-    *("works", "in-use", "login-delay", "sys-temp", "sys-perm", "refuses", "hangs"),
+WORKS, IN_USE, DELAY, TEMPORARY, PERMANENT, REFUSES, GARBLES, HANGS, CLOSES = (
+    *("works", "in-use", "login-delay", "sys-temp", "sys-perm", "refuses", "garbles", "hangs", "closes"),
 )
-MODES = (IN_USE, DELAY, TEMPORARY, TEMPORARY, PERMANENT, REFUSES, REFUSES, HANGS, HANGS)
+MODES = (IN_USE, DELAY, TEMPORARY, TEMPORARY, PERMANENT, REFUSES, REFUSES, GARBLES, HANGS, HANGS, CLOSES)
 """What servers may do beside logging users in."""
 
-DEAD = (TEMPORARY, PERMANENT, REFUSES, HANGS)
+DEAD = (TEMPORARY, PERMANENT, REFUSES, GARBLES, HANGS, CLOSES)
 """Of these the ones that are outages: nobody can log in."""
 
 BUSY = (IN_USE, DELAY)
 """The ones that show neither that users can log in nor that they cannot."""
+
+_ERRORS = {"no-login-reply": ErrorCode.TIMED_OUT, "closed-before-login-reply": ErrorCode.DISCONNECTED}
 
 FEW, MANY = 7, 1000
 """Messages in a mailbox."""
@@ -72,13 +74,17 @@ def log_in(credential: Credential, passwords: dict[str, str], server: Mailboxes)
     def answer(
         words: str, verdict: LoginVerdict, seconds: float = 0.3, reason: str = "", *, said: str = "", **more: Any
     ) -> Login:
-        failed = ErrorCode.TIMED_OUT if words == "nothing" else ErrorCode.PROTOCOL
+        failed = _ERRORS.get(reason, ErrorCode.PROTOCOL)
         result = LoginResult(verdict, login_delay=0, said=said, **more)
         return Login(words, right, int(number), result, seconds, failed if reason else None, reason)
 
     match server.mode:
         case "hangs":
             return answer("nothing", LoginVerdict.FAILED, 0.0, "no-login-reply", unanswered=True)
+        case "closes":
+            return answer("nothing", LoginVerdict.FAILED, 0.3, "closed-before-login-reply", unanswered=True)
+        case "garbles":
+            return answer("refused", LoginVerdict.UNCLEAR, 0.3, "unexpected-reply")
         case "sys-temp" | "sys-perm":
             return answer("failed", LoginVerdict.FAILED, 0.3, f"login-{server.mode}")
         case "refuses" if server.codes:

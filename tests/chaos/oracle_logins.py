@@ -248,7 +248,7 @@ class LoginRules:
         """Whether nobody can log in now; without a code only the target that has its credential for itself is down."""
         if change.mode == WORKS:
             return 0 < policy.max_messages < change.messages
-        if change.mode == "refuses" and not change.codes:
+        if change.mode == "garbles" or (change.mode == "refuses" and not change.codes):
             known = self.record.configured.items()
             using = {name for name, all_of in known for it in all_of if it.policy and it.policy.login == policy.login}
             return using == {target}

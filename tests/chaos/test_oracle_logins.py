@@ -234,6 +234,8 @@ def test_the_interval_of_logins_is_a_multiple_of_the_delay() -> None:
         (accounts.Mailboxes("refuses"), "right", "failed"),
         (accounts.Mailboxes("refuses", codes=False), "right", "refused"),
         (accounts.Mailboxes("hangs"), "wrong", "nothing"),
+        (accounts.Mailboxes("closes"), "right", "nothing"),
+        (accounts.Mailboxes("garbles"), "right", "refused"),
     ],
 )
 def test_servers_answer_logins(mailboxes: accounts.Mailboxes, password: str, answer: str) -> None:
