@@ -41,4 +41,16 @@ def _ask(prompt: str, outcome: str, *, confirm: bool) -> Secret:
             f"standard input. {outcome}"
         )
         raise UserError(sentence.rstrip())
-    return Secret(click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
+    while True:
+        typed = _typed(prompt, outcome)
+        if not confirm or _typed("Repeat for confirmation", outcome) == typed:
+            return Secret(typed)
+        click.echo("The two passwords differ: type it again, twice.", err=True)
+
+
+def _typed(prompt: str, outcome: str) -> str:
+    """A text that is typed without echo. Raises UserError for an empty one, where click would ask again and again."""
+    typed: str = click.prompt(prompt, hide_input=True, default="", show_default=False, err=True)
+    if not typed:
+        raise UserError(f"No password was typed. {outcome}".rstrip())
+    return typed

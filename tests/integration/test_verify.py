@@ -144,6 +144,10 @@ def test_a_run_that_may_go_on_is_left_alone(night: Night, monkeypatch: pytest.Mo
         _announce(second, ask=False, to_stderr=True)
     asked: list[str] = []
     monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
+    with pytest.raises(UserError, match=r"add --yes\. Nothing was created or sent\."):
+        _announce(second, ask=True, to_stderr=True)
+    assert asked == []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     assert second.remove() == []
     assert first.leftovers() == there
     _announce(second, ask=True, to_stderr=True)

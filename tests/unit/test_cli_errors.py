@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from popwatch_cli.commands.interventions import _without_length
 from popwatch_cli.commands.targets import field_line
 from popwatch_cli.errors import NEXT_STEPS, UserError, user_message
+from popwatch_cli.given_secrets import given_secret
 from popwatch_cli.installation import find, find_stack
 from popwatch_cli.local.stack import free_port
 from popwatch_cli.main import is_interrupt
@@ -139,3 +140,14 @@ def test_another_port_if_the_usual_one_is_taken() -> None:
             assert second != first
         with pytest.raises(UserError, match="choose another with --port"), served(site, port):
             pass
+
+
+def test_a_password_that_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that differs the second time is asked for again; an empty one ends the command, with what was not done."""
+    typed = iter(["one", "other", "one", "one", "", "one", ""])
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: next(typed))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert given_secret(None, "Password", confirm=True).reveal() == "one"
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^No password was typed\. Nothing was stored\.$"):
+            given_secret(None, "Password", confirm=True, outcome="Nothing was stored.")

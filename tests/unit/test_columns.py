@@ -62,6 +62,25 @@ def test_lines_are_straight() -> None:
     assert lines_of(rows, columns) == ["Id      Count", "東京        7", "a     1234567"]
 
 
+def test_one_long_cell_breaks_no_other_row_of_a_list() -> None:
+    """The columns are those of the rows that fit beside one another; a long id or a long server alone goes on below."""
+    rows = [
+        ("a", "short", "g"),
+        ("a-long-id-of-one", "short", "g"),
+        ("bb", "a-server-that-is-long", "g"),
+        ("c", "s", ""),
+    ]
+    assert listed(rows, 24) == [
+        "a  short  g",
+        "a-long-id-of-one",
+        "    short  g",
+        "bb",
+        "    a-server-that-is-long",
+        "    g",
+        "c  s",
+    ]
+
+
 @given(st.lists(st.tuples(st.text("ab", min_size=1, max_size=50), st.text("cd", max_size=30)), max_size=5))
 def test_a_list_has_each_row_on_a_line_or_two(rows: list[tuple[str, str]]) -> None:
     """Nothing is cut: what has no room beside the first cell is below it."""

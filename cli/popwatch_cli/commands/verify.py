@@ -148,6 +148,7 @@ def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
         if not ask:
             raise UserError(f"{warning} Wait until then, or run it without --yes if the other was killed.")
         announce(warning)
+        _refuse_without_terminal()
         click.confirm("Was it killed?", abort=True, err=to_stderr)
     earlier = frozenset(map(temporary.run_of, left)) - young | going_on
     for name in left:
@@ -158,6 +159,7 @@ def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
     for receiver in receivers:
         announce(f"- {receiver}")
     if ask:
+        _refuse_without_terminal()
         click.confirm("Go on?", abort=True, err=to_stderr)
     temporary.earlier = earlier
     refused = temporary.remove()
@@ -165,6 +167,12 @@ def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
         raise UserError(
             f"{refused[0]} of an earlier run could not be removed: docs/deploying.md lists the permissions."
         )
+
+
+def _refuse_without_terminal() -> None:
+    """Raise UserError if there is no terminal to ask a question."""
+    if not sys.stdin.isatty():
+        raise UserError("There is no terminal to ask the question: add --yes. Nothing was created or sent.")
 
 
 def _over_at(run_id: str) -> datetime:

@@ -83,16 +83,24 @@ def _without_middle(text: str, width: int, tail: int) -> str:
 
 def listed(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     """Rows without titles in columns; of a row that has no room in `width`, all but the first cell goes on below."""
-    alone = [row for row in rows if cell_len((" " * GAP).join(row).rstrip()) <= width]
-    widths = [widest(cells) for cells in zip(*alone, strict=True)] if alone else [0] * max(map(len, rows), default=0)
+    widths = _widths_of_most(rows, width)
     return [line for row in rows for line in _listed(row, widths, width)]
 
 
+def _widths_of_most(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The widths of columns that have room for most of the rows: for the shortest ones, and what fits beside them."""
+    widths = [0] * max(map(len, rows), default=0)
+    for row in sorted(rows, key=lambda row: sum(map(cell_len, row))):
+        wider = [max(room, cell_len(cell)) for room, cell in zip(widths, row, strict=True)]
+        if sum(wider) + GAP * (len(wider) - 1) <= width:
+            widths = wider
+    return widths
+
+
 def _listed(row: Sequence[str], widths: Sequence[int], width: int) -> list[str]:
-    padded = [cell + " " * (room - cell_len(cell)) for cell, room in zip(row, widths, strict=True)]
-    line = (" " * GAP).join(padded).rstrip()
-    if cell_len(line) <= width:
-        return [line]
+    if all(cell_len(cell) <= room for cell, room in zip(row, widths, strict=True)):
+        padded = (cell + " " * (room - cell_len(cell)) for cell, room in zip(row, widths, strict=True))
+        return [(" " * GAP).join(padded).rstrip()]
     others = (" " * GAP).join(filter(None, row[1:]))
     return [row[0], *wrapped(INDENT + others, width).split("\n")]
 
