@@ -135,6 +135,8 @@ def test_a_young_installation_looks_alive(
     page.wait_for_selector(".more")
     page.wait_for_selector(f'[data-id="steady"] .bars[aria-label="{bars}"]')
     assert text in page.locator(".more").inner_text()
+    footer = page.locator("footer").inner_text()
+    assert footer.startswith(f"Each bar is {'a test' if minutes < 60 else 'an hour'}:")
     times = page.locator(".more .axis").last.locator("span").all_text_contents()
     assert len(times) == len(set(times)) == (1 if minutes == 1 else 5)
     drawn = page.locator('[data-id="steady"] .bars .up').get_attribute("d").count("M")

@@ -446,6 +446,7 @@ async function showTimelines() {
         view.timelines.set(id, { version: versionOf(targets[index], unit), unit });
         drawTimeline(view.rows.get(id), found[id], targets[index]);
       });
+      nameBars();
     } catch {
       return; // the next refresh shows the banner, and requests them again
     }
@@ -453,6 +454,13 @@ async function showTimelines() {
 }
 
 const unitOf = (timeline) => (timeline.tests?.length ? "tests" : timeline.hours ? "hours" : "days");
+
+// What the legend says a bar is: of a young installation it is an hour or a test.
+const BARS = { days: "a day", hours: "an hour", tests: "a test" };
+function nameBars() {
+  const drawn = new Set([...view.timelines].filter(([id]) => view.rows.has(id)).map(([, { unit }]) => unit));
+  setText(byId("bars"), `Each bar is ${Object.keys(BARS).filter((unit) => drawn.has(unit)).map((unit) => BARS[unit]).join(" or ")}`);
+}
 
 // The bars of a timeline: what each is called, and its seconds of up, down and so on.
 function barsOf(timeline) {
