@@ -13,7 +13,9 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import ClassVar
 
 import click
@@ -25,7 +27,7 @@ from popwatch.model.text import did_you_mean
 from popwatch_cli import suggestions
 from popwatch_cli.command_tree import CommandGroup, commands_with, with_shared_options
 from popwatch_cli.errors import user_message
-from popwatch_cli.options import StackChoice, choose
+from popwatch_cli.options import StackChoice, choose, chosen
 from popwatch_cli.output.nagios_plugin import UNKNOWN_CODE, unknown
 from popwatch_cli.output.terminal import repeat_options, say
 from popwatch_cli.shells import VARIABLE, answer_and_exit
@@ -217,8 +219,25 @@ def _bug(error: Exception) -> str:
     return f"This is a bug in popwatch: {type(error).__name__}. Please report it with the lines above."
 
 
+def _typed_choice(words: Sequence[str]) -> StackChoice:
+    """The stack that the words of a command line name, for the hints of one that could not be read to its end."""
+    pairs = [(word, after) for word, after in pairwise([*words, ""]) if "=" not in word]
+    pairs += [(word.partition("=")[0], word.partition("=")[2]) for word in words]
+    given = {option: value for option, value in pairs if value and not value.startswith("-")}
+    known = chosen()
+    return replace(
+        known,
+        local=known.local or "--local" in words,
+        stack=given.get("--stack", known.stack),
+        region=given.get("--region", known.region),
+        profile=given.get("--profile", known.profile),
+    )
+
+
 def _fail(text: str, error: click.ClickException | None = None, code: int = UNKNOWN_CODE) -> None:
     """Print what is wrong and exit: on one line of standard output for a monitor, otherwise on standard error."""
+    if isinstance(error, click.UsageError):  # the rest of the line may not have been read
+        choose(_typed_choice(sys.argv[1:]))
     if "--plugin" in sys.argv:
         click.echo(unknown(repeat_options(text)))
         sys.exit(UNKNOWN_CODE)
