@@ -24,6 +24,9 @@ LASTING = timedelta(minutes=14)
 FIRST_WAIT = timedelta(minutes=55)
 """After two refusals without a code, where nothing else is known; it is an hour, and clocks differ."""
 
+NOTED_WITHIN = timedelta(seconds=5)
+"""From the answer to a login until every batch that begins reads what it came to."""
+
 MAX_REFUSALS = 2
 REFUSALS = ("rejected", "refused", "nothing")
 """Answers that may count against a credential."""
@@ -49,6 +52,7 @@ class Logins:
         self.servers: dict[str, list[facts.LoginChanged]] = defaultdict(list)
         self.passwords: dict[str, list[facts.PasswordChanged]] = defaultdict(list)
         self._died: list[int] = []
+        self._began: dict[int, datetime] = {}
         for fact in known:
             match fact:
                 case CredentialChanged():
@@ -62,6 +66,8 @@ class Logins:
                     self.servers[fact.server].append(fact)
                 case facts.PasswordChanged():
                     self.passwords[fact.user.partition("@")[0]].append(fact)
+                case facts.Began():
+                    self._began[fact.invocation] = fact.at
                 case facts.Ended() if fact.how != "well":
                     self._died.append(fact.order)
 
@@ -90,7 +96,7 @@ class Logins:
                 return Meaning.DOUBTFUL
         if not test.login and any(self._is_left_out(test, one) for one in stored):
             return Meaning.DOUBTFUL
-        counted = [self._counted(name, one, test.order) for one in stored]
+        counted = [self._counted(name, one, test) for one in stored]
         own = self._own_refusals(test, stored[-1], "refused")
         if (not any(counted) and not own) or (test.login and all(len(it) < MAX_REFUSALS for it in counted)):
             return Meaning.NOTHING
@@ -114,11 +120,16 @@ class Logins:
                 found = [] if one.answer == "accepted" else [*found, *([one] if one.answer in answers else ())]
         return found
 
-    def _counted(self, name: str, stored: CredentialChanged, order: int) -> list[LoginTried | None]:
-        """The logins that may count against a revision since it was last accepted; None for each of the dead."""
-        tried = [one for one in self.tried[name] if one.number == stored.number and one.order < order]
-        accepted = max((one.order for one in tried if one.answer in ("accepted", "in-use")), default=stored.order)
-        died = bisect_left(self._died, order) - bisect_left(self._died, accepted)
+    def _counted(self, name: str, stored: CredentialChanged, test: facts.Tested) -> list[LoginTried | None]:
+        """The logins that may count against a revision since it was last accepted; None for each of the dead.
+
+        What is accepted as the batch of a test begins, it may not know yet.
+        """
+        tried = [one for one in self.tried[name] if one.number == stored.number and one.order < test.order]
+        began = self._began.get(test.invocation, test.at) - NOTED_WITHIN
+        known = [one.order for one in tried if one.answer in ("accepted", "in-use") and self._answered(one) < began]
+        accepted = max(known, default=stored.order)
+        died = bisect_left(self._died, test.order) - bisect_left(self._died, accepted)
         # One that was under way as another was accepted may have been answered after it.
         refused = [one for one in tried if one.answer in REFUSALS and self._answered(one) > self.time(accepted)]
         return [*[None] * died, *refused]

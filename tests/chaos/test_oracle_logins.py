@@ -216,6 +216,15 @@ def test_a_target_that_is_left_out_alone_is_judged_by_its_greeting(attempts: str
     assert logins.meaning(test) is meaning
 
 
+@pytest.mark.parametrize(("seconds", "meaning"), [(2, Meaning.DOUBTFUL), (10, Meaning.NOTHING)])
+def test_a_batch_may_not_know_what_is_accepted_as_it_begins(seconds: float, meaning: Meaning) -> None:
+    """Another batch's login is under way then: the tests of this one may be held back, as a refusal still counts."""
+    logins = rules_of("na", targets=2).logins
+    at = BEGIN + timedelta(minutes=5, seconds=seconds)
+    test = facts.Tested(10**6, 99, "mail-0", at, at, Policy(login="shared"), passed=True)
+    assert logins.meaning(test) is meaning
+
+
 def test_the_interval_of_logins_is_a_multiple_of_the_delay() -> None:
     """docs/interventions.md, "The longest time until an alert"."""
     policies = [Policy(delay_up=delay, login_every=every) for delay, every in ((60, 300), (120, 300), (300, 60))]
