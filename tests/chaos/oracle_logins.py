@@ -161,11 +161,16 @@ class LoginRules:
                 yield Finding("sent twice", text.order, target, f"{text.subject}, stored at {at}")
 
     def _judge_told(self, name: str) -> Iterator[Finding]:
-        """Those who read emails hear at once of a credential that two servers in a row have called wrong."""
+        """Those who read emails hear at once of a credential that two servers in a row have called wrong.
+
+        Also after a refusal without a code by the same one, of which another message may have been sent.
+        """
         told = [it.order for it in self._messages() if it.subject.startswith(f"Login rejected: credential {name}")]
         for before, one in pairwise(self.logins.tried[name]):
             at, end = self.record.time(before.order), self.record.time(one.order) + 2 * MINUTE
-            if (before.answer, one.answer) != ("rejected", "rejected") or before.number != one.number:
+            if before.number != one.number or one.answer != "rejected":
+                continue
+            if before.answer != "rejected" and (before.answer, before.target) != ("refused", one.target):
                 continue
             if end > self.record.times[-1] or self.times.went_wrong(at - MINUTE, end):
                 continue

@@ -219,8 +219,8 @@ def test_a_target_that_is_left_out_alone_is_judged_by_its_greeting(attempts: str
 @pytest.mark.parametrize(("seconds", "meaning"), [(2, Meaning.DOUBTFUL), (10, Meaning.NOTHING)])
 def test_a_batch_may_not_know_what_is_accepted_as_it_begins(seconds: float, meaning: Meaning) -> None:
     """Another batch's login is under way then: the tests of this one may be held back, as a refusal still counts."""
-    logins = rules_of("na", targets=2).logins
-    at = BEGIN + timedelta(minutes=5, seconds=seconds)
+    logins = rules_of("fna", targets=2).logins
+    at = BEGIN + timedelta(minutes=10, seconds=seconds)
     test = facts.Tested(10**6, 99, "mail-0", at, at, Policy(login="shared"), passed=True)
     assert logins.meaning(test) is meaning
 

@@ -436,7 +436,7 @@ def test_it_is_asked_for_twice_and_not_shown(second: str, code: int) -> None:
         assert "canary" not in (Path("/proc") / str(process.pid) / "cmdline").read_text("utf-8")
         os.write(main, f"{second}\n".encode())
         if code:  # it asks again, until someone presses Ctrl-C
-            shown += read_until(main, "do not match")
+            shown += read_until(main, "two passwords differ")
             os.write(main, b"\x03")
             process.send_signal(signal.SIGINT)
         shown += read_until(main, None)

@@ -368,6 +368,59 @@ def test_one_server_that_rejects_what_others_accept(world: World) -> None:
     assert [(one["event"], one["target_id"]) for one in world.received()] == [("credential", "bad")]
 
 
+MAINTAINED = [{"from": "2026-11-23T12:06", "until": "2026-11-23T12:20"}]
+
+
+def subjects(world: World) -> list[str]:
+    """The subjects of the emails about credentials since the last call."""
+    found: list[str] = []
+    while messages := world.sqs.receive_message(QueueUrl=world.email_queue, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            world.sqs.delete_message(QueueUrl=world.email_queue, ReceiptHandle=message["ReceiptHandle"])
+            body = json.loads(message["Body"])
+            found += [body["Subject"]] if body["MessageAttributes"]["event"]["Value"] == "credential" else []
+    return found
+
+
+@pytest.mark.parametrize("maintained", [False, True])
+def test_a_wait_that_becomes_one_for_good_is_reported(world: World, *, maintained: bool) -> None:
+    """What waited an hour waits until the credential changes once a server says `[AUTH]`: who reads must know."""
+    watch(world, "a", login_every=60, **({"maintenance": MAINTAINED} if maintained else {}))
+    run(world, 6)
+    world.verdicts = {"a": LoginVerdict.UNCLEAR}
+    run(world, 13)
+    assert subjects(world) == ["Login fails: credential monitor"]
+    world.verdicts = {"a": LoginVerdict.REJECTED}
+    run(world, 120)
+    assert subjects(world) == ["Login rejected: credential monitor"]
+    [status] = statuses(world)
+    assert "refused 3 times, last by a" in status.login_problem
+
+
+def test_a_target_that_is_left_out_for_good_later_is_reported(world: World) -> None:
+    """The same of one that refuses what another one accepts."""
+    watch(world, "y", "z", login_every=60, maintenance=MAINTAINED)
+    watch(world, "a", login_every=60)
+    run(world, 6)
+    world.verdicts = {"y": LoginVerdict.UNCLEAR, "z": LoginVerdict.UNCLEAR}
+    run(world, 13)
+    assert subjects(world) == [f"Login fails: credential monitor, at {name}" for name in "yz"]
+    world.verdicts = {"y": LoginVerdict.REJECTED}
+    run(world, 180)
+    assert subjects(world) == ["Login rejected: credential monitor, at y"]
+
+
+def test_a_new_credential_that_no_server_answered_and_then_rejected(world: World) -> None:
+    """Its first two attempts in a maintenance; the third one says that it is wrong."""
+    watch(world, "a", login_every=60, maintenance=[{"from": "2026-11-23T12:00", "until": "2026-11-23T12:20"}])
+    world.verdicts, world.unanswered = {"a": LoginVerdict.FAILED}, {"a"}
+    run(world, 19)
+    assert subjects(world) == ["Login fails: credential monitor"]
+    world.verdicts, world.unanswered = {"a": LoginVerdict.REJECTED}, set()
+    run(world, 90)
+    assert subjects(world) == ["Login rejected: credential monitor"]
+
+
 def test_a_login_that_was_not_begun_is_taken_back(world: World) -> None:
     """The invocation has no time left for it; it is not an attempt, and another target is next."""
     watch(world, "a", "b")

@@ -6,7 +6,7 @@ from shlex import quote
 
 from popwatch.decisions.login_attempts import REPORTED_AFTER
 from popwatch.model.credential_state import CredentialState
-from popwatch.model.text import clean, counted
+from popwatch.model.text import clean, counted, how_often
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind, some, warning
 
 SHOWN = 300
@@ -42,7 +42,8 @@ def check_credentials(
             how = "refused" if state.certain else "refused or not answered"
             yield warning(
                 FindingKind.CREDENTIAL_REFUSED,
-                f"The credential {which} was {how} twice, last by {clean(state.rejected_by, SHOWN)}: "
+                f"The credential {which} was {how} {how_often(state.rejections)}, "
+                f"last by {clean(state.rejected_by, SHOWN)}: "
                 f"{counted(len(names), 'target is', 'targets are')} tested without a login.",
                 f"{put} {NEWER}"
                 if state.certain
@@ -54,7 +55,7 @@ def check_credentials(
             certain = all(one.certain for one in refusals)
             yield warning(
                 FindingKind.CREDENTIAL_REFUSED,
-                f"The credential {which} was refused twice by {some(refusing)}, and is accepted by others.",
+                f"The credential {which} was refused twice or more by {some(refusing)}, and is accepted by others.",
                 f"Correct the user or the password there. {put} {NEWER}" if certain else f"{LOOK} {RARELY} Or: {put}",
                 refusing,
             )

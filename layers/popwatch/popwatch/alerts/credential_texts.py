@@ -10,9 +10,10 @@ from popwatch.alerts.character_sets import to_attribute, to_email, to_sms, to_su
 from popwatch.alerts.layout import command_of, with_stack_name, wrap
 from popwatch.alerts.rendering import IDS_LISTED
 from popwatch.model.credential_problems import CredentialProblem
-from popwatch.model.credential_state import CredentialState, Refusal
+from popwatch.model.credential_state import MAX_REJECTIONS, CredentialState, Refusal
 from popwatch.model.messages import AlertMessage, Attributes
 from popwatch.model.targets import Target
+from popwatch.model.text import how_often
 
 EVENT = "credential"
 """The attribute `event` of these messages."""
@@ -29,9 +30,10 @@ def blocked(state: CredentialState, targets: Sequence[Target], stack: str) -> Al
             " If another target uses it, that one tries it after a quarter of an hour." if state.was_accepted else ""
         )
         rest = f"{_RARELY}{other} Where it was refused the tests fail meanwhile; elsewhere they do not log in."
+    how_many = "Two" if state.rejections == MAX_REJECTIONS else str(state.rejections)
     paragraphs = [
-        f"Two logins in a row with the credential {state.shown} were rejected or not answered, the last one at the "
-        f"target {state.rejected_by}. So that no account is locked, popwatch {rest}",
+        f"{how_many} logins in a row with the credential {state.shown} were rejected or not "
+        f"answered, the last one at the target {state.rejected_by}. So that no account is locked, popwatch {rest}",
         _said(state),
         _remedy(certain=state.certain),
     ]
@@ -54,7 +56,8 @@ def refused(state: CredentialState, refusal: Refusal, targets: Sequence[Target],
             f"them. So that no account is locked, popwatch {_RARELY}"
         )
     paragraphs = [
-        f"The target {target_id} has refused the credential {state.shown} twice in a row. {meaning}",
+        f"The target {target_id} has refused the credential {state.shown} {how_often(refusal.count)} in a row. "
+        f"{meaning}",
         _said(state) if state.rejected_by == target_id else "",
         _remedy(certain=refusal.certain),
     ]

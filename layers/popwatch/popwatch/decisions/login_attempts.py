@@ -350,6 +350,8 @@ def _refused(
     known = state.refusal_of(target_id)
     earlier = known or Refusal(target_id, 0, now)
     refusal = replace(earlier, count=earlier.count + 1, at=now, certain=certain, unanswered=unanswered)
+    if refusal.lasts and not earlier.lasts:
+        refusal = replace(refusal, reported_at=None)  # until now there were only waits to be said
     refusals = (*(one for one in state.refusals if one.target_id != target_id), refusal)
     ours = state.tried_at is not None and state.tried_by == target_id
     tried_at = None if ours else state.tried_at
@@ -360,7 +362,7 @@ def _refused(
         rejections = max(state.rejections, min(rejections, MAX_REJECTIONS))
     if len(refusals) > MAX_REFUSING:
         refusals, rejections = refusals[1:], max(rejections, MAX_REJECTIONS)
-    return replace(
+    after = replace(
         state,
         passed_at=None,
         accepted_at=state.passed_at or state.accepted_at,
@@ -373,6 +375,7 @@ def _refused(
         refusals=refusals,
         version=state.version + 1,
     )
+    return replace(after, reported_at=None) if after.blocked_for_good and not state.blocked_for_good else after
 
 
 def _shared_wait(state: CredentialState) -> timedelta:

@@ -77,6 +77,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
 
 
+def how_often(count: int) -> str:
+    """How often something was, for people."""
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
 def truncate(text: str, limit: int) -> str:
     """The text if it has at most `limit` characters, else its beginning, ending in `...`."""
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -23,7 +23,7 @@ from popwatch.model.posture import faults_of, parse_summary
 from popwatch.model.records import Record
 from popwatch.model.samples import Mailbox, Sample
 from popwatch.model.targets import Policy, Target, tls_relaxations
-from popwatch.model.text import clean, counted, iso, milliseconds, natural_order, utc
+from popwatch.model.text import clean, counted, how_often, iso, milliseconds, natural_order, utc
 
 SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANCE, State.SUSPENDED, State.UP)
 """The states, worst first: the order of every list of targets; those in one state are in natural order of the name."""
@@ -378,9 +378,9 @@ def _login_wait(
     state = without_future(state, now)  # as the next login has it
     refusal, shown = state.refusal_of(target.target_id), f"credential {state.shown}"
     if state.blocked_for_good:
-        return f"{shown} refused twice, last by {clean(state.rejected_by, 128)}", None
+        return f"{shown} refused {how_often(state.rejections)}, last by {clean(state.rejected_by, 128)}", None
     if refusal and refusal.lasts:
-        return f"{shown} refused twice here, and accepted elsewhere", None
+        return f"{shown} refused {how_often(refusal.count)} here, and accepted elsewhere", None
     since = health.failing_since if health.login_failed else None
     first = others_first_until(state, target.target_id)
     if first and now < first:
