@@ -160,7 +160,9 @@ def _certificate(now: datetime, *, newer: bool) -> Certificate:
 
 
 def _sibling(port: int, newer: object, now: datetime) -> Sibling:
-    return Sibling(port, reason="refused") if newer is None else Sibling(port, _certificate(now, newer=bool(newer)))
+    if newer is None:
+        return Sibling(port, reason="refused")
+    return Sibling(port, _certificate(now, newer=bool(newer)), is_same=not newer, covers_names=True)
 
 
 def asked_of(target: Target) -> str:

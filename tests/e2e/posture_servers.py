@@ -46,6 +46,7 @@ class Setup:
     capabilities: Sequence[str] = ("TOP", "UIDL", "USER")
     shown: CertifiedKey = OWN
     whole: bool = True
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Server:
 
 
 _COURIER = UNPACKED / "courier-pop" / "usr"
+_NO_START = "it does not start then"
 _NO_MECHANISMS = "it offers no SASL mechanisms"
 _NO_SETTING = "no setting for its capabilities"
 SERVERS = (
@@ -83,13 +85,14 @@ SERVERS = (
     Server(
         "nginx",
         Path("/usr/lib/nginx/modules/ngx_mail_module.so"),
-        lacks={"mechanism removed": "PLAIN and LOGIN go together"},
+        lacks={"certificate damaged": _NO_START, "mechanism removed": "PLAIN and LOGIN go together"},
         also={"STLS off": PostureIssue.PLAINTEXT_LOGIN},
     ),
     Server(
         "perdition",
         Path("/usr/sbin/perdition"),
         lacks={
+            "certificate damaged": _NO_START,
             "plaintext allowed": "it always accepts USER, and refuses PASS",
             "mechanism removed": _NO_MECHANISMS,
             "weak mechanism": _NO_MECHANISMS,
@@ -101,6 +104,7 @@ SERVERS = (
         TlsMode.IMPLICIT,
         lacks={
             "STLS off": "TLS from the first byte",
+            "certificate damaged": _NO_START,
             "plaintext allowed": "TLS from the first byte",
             "mechanism removed": "it knows no CAPA",
             "weak mechanism": "it knows no CAPA",
@@ -124,7 +128,8 @@ def running(server: Server, setup: Setup) -> Iterator[int]:
 def _running(server: Server, folder: Path, setup: Setup) -> Iterator[int]:
     presented = [setup.shown.certificate, *([MIDDLE.certificate] if setup.whole else [])]
     for name in ("both.pem", "cert.pem", "key.pem"):
-        (folder / name).write_text(Chain(setup.shown.key, presented, []).server_pem)
+        kept = "" if setup.damaged and name != "key.pem" else Chain(setup.shown.key, presented, []).server_pem
+        (folder / name).write_text(kept)
     port = free_port(0)
     commands = {
         "dovecot-pop3d": _dovecot,

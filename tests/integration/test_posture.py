@@ -1,5 +1,6 @@
 """The posture test against a scripted server: what it finds, what it sends, and that it is bounded."""
 
+import errno
 import json
 import re
 import ssl
@@ -11,9 +12,12 @@ from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from popwatch.model.fields import TlsVersion
 from popwatch.model.outcomes import Certificate, ErrorCode, Outcome, Phase, Role
@@ -150,7 +154,13 @@ def accept(version: ssl.TLSVersion) -> Switch:
 
 
 SWITCHES: dict[str, tuple[Switch, list[tuple[str, str]]]] = {
-    "STLS off": (play("offers:no-stls"), [("stls-gone", "")]),
+    "STLS off": (play("offers:no-stls;clear=TOP,UIDL,RESP-CODES,PIPELINING"), [("stls-gone", "")]),
+    "STLS listed and refused": (play("offers:no-stls"), [("stls-gone", "listed")]),
+    "an alert instead of TLS": (play("offers:alert"), [("stls-gone", "tls-alert-handshake-failure")]),
+    "closed instead of TLS": (play("offers:close"), [("stls-gone", "closed-in-tls-handshake")]),
+    "reset instead of TLS": (play("offers:reset"), [("stls-gone", "reset")]),
+    "no TLS": (play("offers:garbage"), [("stls-gone", "plain-text-on-tls-port")]),
+    "silence instead of TLS": (play("offers:silence"), []),
     "plaintext allowed": (play("offers:user"), [("plaintext-login-allowed", "")]),
     "SASL PLAIN before TLS": (
         play("offers:clear=TOP,UIDL,STLS,SASL PLAIN"),
@@ -179,7 +189,6 @@ SWITCHES: dict[str, tuple[Switch, list[tuple[str, str]]]] = {
     ),
     "a new certificate": (lambda _, __, served: served.show(certificate(days=(-1, 90))), []),
     "everything in trouble": (play("offers:trouble"), []),
-    "a TLS that always fails": (play("offers:garbage"), []),
     "no greeting": (play("silent"), []),
     "closed": (play("refused"), []),
 }
@@ -278,6 +287,7 @@ def test_a_server_that_lists_user_and_refuses_it_has_not_refused_the_plain_login
         ("stls-refused", "-ERR unknown command", NO),
         ("unexpected-reply", "BAD", NO),
         ("stls-refused", "-ERR [SYS/TEMP] later", NOT_TESTED),
+        ("stls-refused", "-ERR [SYS/PERM] Error initializing TLS", NO),
         ("overlong-line", "+OK xxx", NOT_TESTED),
         ("endless-capabilities", "X1", NOT_TESTED),
         ("stls-injection", "", NOT_TESTED),
@@ -288,6 +298,67 @@ def test_stls_is_refused_only_by_its_own_answer(reason: str, detail: str, expect
     """What broke the conversation before it was asked for is not a refusal: the next day it would be gone."""
     broken = replace(SECURE, phase=Phase.STLS, error=ErrorCode.PROTOCOL, reason=reason, detail=detail, tls_version="")
     assert outcomes_in_turn(target(1110), (broken, b""), (broken, b"")).stls is expected
+
+
+def without_tls(reason: str, phase: Phase = Phase.TLS) -> Outcome:
+    """The end of a connection on which STLS was accepted."""
+    return replace(SECURE, phase=phase, error=ErrorCode.PROTOCOL, reason=reason, detail="why", tls_version="")
+
+
+ALERT = without_tls("tls-alert-handshake-failure")
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        (ALERT, ALERT, NO),
+        (ALERT, without_tls("closed-in-tls-handshake"), NO),
+        (without_tls("plain-text-on-tls-port"), without_tls("tls-handshake-failed"), NO),
+        (ALERT, SECURE, YES),
+        (ALERT, without_tls("tls-name-mismatch"), YES),
+        (ALERT, without_tls("no-tls-answer"), NOT_TESTED),
+        (ALERT, without_tls("reset"), NOT_TESTED),
+        (ALERT, without_tls("refused", Phase.CONNECT), NOT_TESTED),
+        (without_tls("no-tls-answer"), ALERT, NOT_TESTED),
+        (without_tls("no-tls-answer"), SECURE, YES),
+        (without_tls("tls-client-certificate-required"), ALERT, YES),
+        (without_tls("tls-version-unsupported"), without_tls("tls-version-unsupported"), NOT_TESTED),
+    ],
+)
+def test_stls_without_tls_is_confirmed(
+    monkeypatch: pytest.MonkeyPatch, first: Outcome, last: Outcome, expected: Answer
+) -> None:
+    """Twice, by what the server did: one failure, a dead line or a broken network may be otherwise in a second."""
+    monkeypatch.setattr(posture_test, "can_offer", lambda _: False)
+    found = outcomes_in_turn(target(1110), (first, b""), (SECURE, b""), (last, b""))
+    assert found.stls is expected
+    assert found.stls_reason == (first.reason if expected is NO else "")
+    assert [it.about for it in worse(replace(found, stls=YES).summary, found)] == [first.reason] * (expected is NO)
+
+
+@pytest.mark.parametrize(
+    ("older", "expected"), [(SECURE, YES), (ALERT, NO), (without_tls("no-tls-answer"), NOT_TESTED)]
+)
+def test_a_server_of_old_versions_alone_has_tls(
+    monkeypatch: pytest.MonkeyPatch, older: Outcome, expected: Answer
+) -> None:
+    """One that refuses every version has none; of one whose old versions are not known nothing is."""
+    monkeypatch.setattr(posture_test, "can_offer", lambda _: True)
+    newer = (without_tls("tls-version-unsupported"), b"")
+    found = outcomes_in_turn(target(1110), newer, (SECURE, b""), (older, b""), (older, b""), newer)
+    assert found.stls is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(errno.ECONNRESET, True), (errno.EPIPE, True), (errno.EHOSTUNREACH, False)]
+)
+def test_a_reset_is_by_the_server(code: int, expected: bool) -> None:
+    """And a network without a route is not."""
+    purpose = posture_test._Round([posture_test._Connection(target(1110))])
+    [tested] = purpose.connections.values()
+    probe = posture_test._PostureProbe(purpose, tested.target, MagicMock())
+    probe._end_broken(OSError(code, "broken"))
+    assert probe.reset is expected
 
 
 def test_unlike_addresses_by_turns_bring_no_change(server: ScriptedServer, served: Served) -> None:
@@ -340,6 +411,44 @@ def test_a_sibling_with_a_newer_certificate(server: ScriptedServer, served: Serv
     closed = ask()
     assert [(it.certificate, it.reason) for it in closed.siblings] == [(None, "refused")]
     assert worse(before.summary, closed) == []
+
+
+Named = tuple[str, list[str]]
+"""What the subject of a certificate is called, and its DNS names."""
+
+NOT_RELOADED = [PostureIssue.NOT_RELOADED]
+OTHER_NAMES: dict[str, tuple[Named, Named, list[PostureIssue]]] = {
+    "neither is called anything": (("", [NAME]), ("", ["smtp.example.net"]), []),
+    "renewed without a common name": ((NAME, [NAME]), ("", [NAME.upper()]), NOT_RELOADED),
+    "another order of the same names": ((NAME, [NAME, "b.test"]), ("b.test", ["b.test", NAME]), NOT_RELOADED),
+    "a name more": ((NAME, [NAME]), ("a.test", ["a.test", NAME]), NOT_RELOADED),
+    "a name less": ((NAME, [NAME, "b.test"]), (NAME, [NAME]), []),
+    "only called so": ((NAME, [NAME]), (NAME, ["smtp.example.net"]), []),
+    "a common name alone": ((NAME, []), (NAME, []), NOT_RELOADED),
+    "no name at all": (("", []), ("", []), []),
+}
+
+
+@pytest.mark.parametrize(("own", "other", "expected"), OTHER_NAMES.values(), ids=OTHER_NAMES)
+def test_a_sibling_is_compared_by_its_dns_names(
+    server: ScriptedServer, tmp_path: Path, own: Named, other: Named, expected: list[PostureIssue]
+) -> None:
+    """Not by what its subject is called: each name of the server's certificate is one of it."""
+    ports = []
+    for (called, names), begins in ((own, -60), (other, -1)):
+        folder = tmp_path / str(begins)
+        folder.mkdir()
+        shown = Served(folder)
+        extensions = chains.server(*names) if names else ()
+        shown.show(made(_subject(called), None, MIDDLE, extensions, days=(begins, begins + 90)))
+        ports.append(server.listen("offers:secure", tls=shown.context))
+    found = posture_of(target(ports[0], tls="implicit", siblings=ports[1:]))
+    assert [it for it in kinds(found) if it != PostureIssue.CHAIN] == expected
+    assert not any(it.is_same for it in found.siblings)
+
+
+def _subject(called: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, called)] if called else [])
 
 
 def test_the_other_port_of_pop3() -> None:
@@ -414,12 +523,19 @@ def test_the_command_says_what_to_do(server: ScriptedServer, served: Served, roo
     [
         ("no-stls;clear=TOP,STLS", ("listed by CAPA, and refused", "CAPA lists STLS, and the server refuses it")),
         ("no-stls;clear=TOP", ("refused", "The server does not offer STLS")),
+        (
+            "alert",
+            (
+                "accepted, and TLS is then not established: The server refused with the TLS alert: handshake failure.",
+                "The server accepts STLS, and TLS is then not established (tls-alert-handshake-failure)",
+            ),
+        ),
     ],
 )
-def test_stls_that_is_listed_and_refused(
+def test_stls_that_cannot_be_used(
     server: ScriptedServer, served: Served, root: list[str], offers: str, shown: tuple[str, str]
 ) -> None:
-    """Another fault than a server without it."""
+    """Listed and refused, or accepted and without TLS: other faults than a server without it."""
     port = server.listen(f"offers:{offers}", stls=served.context)
     code, printed = command(f"127.0.0.1:{port}", *root)
     assert code == 1
@@ -532,7 +648,7 @@ KEPT_FROM_OLD_TIMES = Posture(
     in_clear=CapaReply(("TOP", "UIDL", "RESP-CODES", "PIPELINING", "STLS")),
     in_tls=CapaReply(("TOP", "UIDL", "USER", "SASL PLAIN CRAM-MD5"), ("PLAIN", "CRAM-MD5")),
     certificate=OWN,
-    siblings=(Sibling(995, OWN),),
+    siblings=(Sibling(995, OWN, is_same=True, covers_names=True),),
 )
 
 

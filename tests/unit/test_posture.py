@@ -28,6 +28,8 @@ from popwatch.model.posture import (
     faults_of,
     findings,
     parse_summary,
+    pending_finding,
+    pending_text,
     still_holds,
     worse,
 )
@@ -39,6 +41,11 @@ LIFETIME = timedelta(days=90)
 
 def certificate(begins: datetime, subject: str = "pop.example.net") -> Certificate:
     return Certificate(Role.LEAF, subject, begins + LIFETIME, LIFETIME)
+
+
+def sibling(port: int, shown: Certificate) -> Sibling:
+    """With a certificate for the same names."""
+    return Sibling(port, shown, covers_names=True)
 
 
 OFFER = CapaReply(("TOP", "UIDL", "USER"), ("PLAIN", "SCRAM-SHA-256"))
@@ -53,11 +60,19 @@ GOOD = Posture(
     in_clear=CapaReply(("STLS", "UIDL")),
     in_tls=OFFER,
     certificate=OWN,
-    siblings=(Sibling(995, OWN), Sibling(993, OWN)),
+    siblings=(sibling(995, OWN), sibling(993, OWN)),
 )
 NEWER = certificate(NOW - timedelta(days=1))
 CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
-    "STLS gone": ({"stls": NO, "in_tls": None}, [("stls-gone", "")]),
+    "STLS gone": ({"stls": NO, "in_tls": None, "in_clear": CapaReply(("UIDL",))}, [("stls-gone", "")]),
+    "STLS listed and refused": (
+        {"stls": NO, "in_tls": None, "in_clear": CapaReply(("STLS", "UIDL"))},
+        [("stls-gone", "listed")],
+    ),
+    "STLS accepted, and no TLS": (
+        {"stls": NO, "stls_reason": "tls-alert-handshake-failure", "in_tls": None},
+        [("stls-gone", "tls-alert-handshake-failure")],
+    ),
     "USER in the clear": ({"user_in_clear": YES}, [("plaintext-login-allowed", "")]),
     "PLAIN in the clear": ({"in_clear": CapaReply(("STLS",), ("PLAIN",))}, [("plaintext-login-allowed", "")]),
     "LOGIN in the clear": ({"in_clear": CapaReply(("STLS",), ("LOGIN",))}, [("plaintext-login-allowed", "")]),
@@ -86,11 +101,11 @@ CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     ),
     "CAPA refused": ({"in_tls": CapaReply(capa_supported=False)}, [("capabilities-gone", "")]),
     "sibling newer": (
-        {"siblings": (Sibling(995, NEWER), Sibling(993, OWN))},
+        {"siblings": (sibling(995, NEWER), sibling(993, OWN))},
         [("certificate-not-reloaded", "995")],
     ),
     "both siblings newer": (
-        {"siblings": (Sibling(995, NEWER), Sibling(993, NEWER))},
+        {"siblings": (sibling(995, NEWER), sibling(993, NEWER))},
         [("certificate-not-reloaded", "993"), ("certificate-not-reloaded", "995")],
     ),
     "several at once": (
@@ -98,19 +113,20 @@ CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         [("plaintext-login-allowed", ""), ("tls10-accepted", ""), ("chain-not-trusted", "")],
     ),
     "certificate renewed everywhere": (
-        {"certificate": NEWER, "siblings": (Sibling(995, NEWER), Sibling(993, NEWER))},
+        {"certificate": NEWER, "siblings": (sibling(995, NEWER), sibling(993, NEWER))},
         [],
     ),
     "sibling made in the same hour": (
-        {"siblings": (Sibling(995, certificate(OWN.begins + timedelta(hours=1))), Sibling(993, OWN))},
+        {"siblings": (sibling(995, certificate(OWN.begins + timedelta(hours=1))), sibling(993, OWN))},
         [],
     ),
-    "sibling of another name": (
-        {"siblings": (Sibling(995, certificate(NEWER.begins, "mail.example.net")), Sibling(993, OWN))},
-        [],
+    "sibling of another name": ({"siblings": (Sibling(995, NEWER), sibling(993, OWN))}, []),
+    "sibling of the same names that is called otherwise": (
+        {"siblings": (sibling(995, certificate(NEWER.begins, "")), sibling(993, OWN))},
+        [("certificate-not-reloaded", "995")],
     ),
-    "a sibling more, newer": ({"siblings": (*GOOD.siblings, Sibling(465, NEWER))}, []),
-    "sibling closed": ({"siblings": (Sibling(995, None, "refused"), Sibling(993, OWN))}, []),
+    "a sibling more, newer": ({"siblings": (*GOOD.siblings, sibling(465, NEWER))}, []),
+    "sibling closed": ({"siblings": (Sibling(995, None, "refused"), sibling(993, OWN))}, []),
     "capability added": ({"in_tls": replace(OFFER, capabilities=(*OFFER.capabilities, "UTF8"))}, []),
     "less in the clear": ({"in_clear": CapaReply(("STLS",))}, []),
     "an unknown capability": ({"in_tls": replace(OFFER, capabilities=(*OFFER.capabilities, "XYZ 1"))}, []),
@@ -193,6 +209,13 @@ def test_each_kind_has_its_texts(kind: PostureIssue) -> None:
         assert it.source.startswith("RFC ")
         assert "{" not in it.text + it.action
         assert it.about in it.text
+
+
+@pytest.mark.parametrize("changed", [changed for changed, _ in CHANGES.values()], ids=CHANGES)
+def test_an_alert_says_what_the_posture_test_found(changed: dict[str, Any]) -> None:
+    """Also once it has waited in the record, of which nothing but a kind and what it is about is left."""
+    for found in worse(GOOD.summary, replace(GOOD, **changed)):
+        assert pending_finding(pending_text(found)) == found
 
 
 answers = st.sampled_from(list(Answer))

@@ -9,12 +9,13 @@ import certifi
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popwatch.model.outcomes import SUBJECT_SHOWN, Certificate, Role
 from popwatch.model.serialization import deserialize, serialize
-from popwatch.prober.x509 import CACHED_BYTES, certificates, parse
+from popwatch.prober.x509 import CACHED_BYTES, certificates, dns_names, parse
 from tests.chains import NAME, authority, made, server
 
 PEM = Path(certifi.where()).read_text()
@@ -39,6 +40,32 @@ def test_every_public_root_is_read() -> None:
         assert (certificate.role, certificate.begins) == (Role.LEAF, found.begins)
 
 
+@pytest.mark.parametrize(
+    ("called", "names", "expected"),
+    [
+        (NAME, ["Mail.Example.net", "b.test"], {"mail.example.net", "b.test"}),
+        ("", ["b.test", "192.0.2.7"], {"b.test"}),
+        ("Mail.Example.net", [], {"mail.example.net"}),
+        ("Mail.Example.net", ["192.0.2.7"], {"mail.example.net"}),
+        ("", ["192.0.2.7"], set()),
+        ("", [], set()),
+    ],
+)
+def test_the_dns_names_of_a_certificate(called: str, names: list[str], expected: set[str]) -> None:
+    """Without case; what its subject is called counts only if there is no other name."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, called)] if called else [])
+    holder = made(subject, None, ROOT, server(*names) if names else ())
+    assert dns_names(holder.certificate.public_bytes(Encoding.DER)) == expected
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number:cryptography.utils.CryptographyDeprecationWarning")
+def test_the_names_of_every_public_root() -> None:
+    """Authorities have no DNS names, whatever extensions they have: each is what it is called."""
+    for der in PUBLIC:
+        called = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        assert dns_names(der) == {str(part.value).lower() for part in called}
+
+
 @settings(max_examples=500, deadline=None)
 @given(
     st.sampled_from([OWN, PUBLIC[0], PUBLIC[-1]]),
@@ -53,6 +80,7 @@ def test_a_certificate_with_other_bytes(der: bytes, changes: list[tuple[int, byt
         if found:
             assert found.begins.tzinfo is found.expires.tzinfo is not None
             assert all(len(name) <= SUBJECT_SHOWN and name.isprintable() for name in (found.subject, found.issuer))
+    assert all(name == name.lower() for name in dns_names(der) | dns_names(der[:length]))
     for certificate in certificates([der, der[:length]]):
         assert certificate.begins <= certificate.expires
 

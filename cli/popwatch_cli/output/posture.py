@@ -35,6 +35,7 @@ def to_json(
         "problem": posture.problem,
         "address": posture.address,
         "stls": posture.stls,
+        "stls_reason": posture.stls_reason,
         "user_in_clear": posture.user_in_clear,
         "user_problem": posture.user_problem,
         "plaintext_login": posture.plaintext_login,
@@ -91,7 +92,7 @@ def to_text(target: Target, posture: Posture, found: Sequence[PostureFinding], w
     lines = [f"{title}{at}"]
     if posture.problem:
         return [*lines, *_wrapped("  not tested".ljust(_LABEL), posture.problem, width)]
-    ports = ((f"port {it.port}", _sibling(it, posture.certificate)) for it in _siblings(target, posture))
+    ports = ((f"port {it.port}", _sibling(it)) for it in _siblings(target, posture))
     for label, fact in (*_facts(target, posture), *ports):
         lines += _wrapped(f"  {label}".ljust(_LABEL), fact, width)
     lines.append(f"{heading}: {counted(len(found), 'finding') if found else 'nothing'}")
@@ -128,8 +129,14 @@ def _stls_text(posture: Posture) -> str:
         case Answer.YES:
             return "offered"
         case Answer.NO:
-            return "listed by CAPA, and refused" if posture.refuses_listed_stls else "refused"
+            return _no_stls_text(posture)
     return _not_known(posture.tls_problem) or "not tested"
+
+
+def _no_stls_text(posture: Posture) -> str:
+    if posture.stls_reason:
+        return f"accepted, and TLS is then not established: {posture.tls_problem}"
+    return "listed by CAPA, and refused" if posture.refuses_listed_stls else "refused"
 
 
 def _not_known(why: str) -> str:
@@ -164,10 +171,10 @@ def _certificate(found: Certificate) -> str:
     return f"{named}valid from {_day(found.begins)} until {_day(found.expires)}"
 
 
-def _sibling(sibling: Sibling, own: Certificate | None) -> str:
+def _sibling(sibling: Sibling) -> str:
     if sibling.certificate is None:
         return f"no certificate: {sibling.reason}"
-    return "the same certificate" if sibling.certificate == own else _certificate(sibling.certificate)
+    return "the same certificate" if sibling.is_same else _certificate(sibling.certificate)
 
 
 def _day(time: datetime) -> str:

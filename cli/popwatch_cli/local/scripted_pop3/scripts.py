@@ -4,7 +4,7 @@ A script can take an argument after its name: `delay:0.05`, `error:[SYS/TEMP] Co
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from popwatch_cli.local.scripted_pop3 import logins
@@ -197,7 +197,7 @@ async def offers(client: ClientConnection, text: str) -> None:
 
     `clear` and `tls`: what CAPA lists before and after TLS. `user`: USER is accepted without TLS. `secure`: the
     connection began in TLS. `no-stls`, `no-capa`: the command is refused. `trouble`: all are, by [SYS/TEMP]. `endless`:
-    the reply to CAPA has no end. `garbage`: after STLS plain text comes instead of TLS.
+    the reply to CAPA has no end. `garbage`, `alert`, `close`, `reset`, `silence`: that comes instead of TLS.
     """
     given = {name: value for name, _, value in (part.partition("=") for part in text.split(";"))}
     secure = "secure" in given
@@ -218,12 +218,27 @@ async def offers(client: ClientConnection, text: str) -> None:
             await client.send(f"+OK\r\n{lines * (1000 if 'endless' in given else 1)}.\r\n".encode())
         else:
             await client.send(b"+OK\r\n")
-            if command == b"STLS" and "garbage" in given:
-                await client.line()
-                await client.send(b"this is not TLS\r\n")
-            elif command == b"STLS":
-                await client.start_tls()
+            if command == b"STLS":
+                await _begin_tls(client, given)
                 secure = True
+
+
+async def _begin_tls(client: ClientConnection, given: Mapping[str, str]) -> None:
+    """TLS, or what comes instead of it; the client's first lines are of its handshake."""
+    match next((name for name in ("garbage", "alert", "close", "reset", "silence") if name in given), ""):
+        case "garbage":
+            await client.line()
+            await client.send(b"this is not TLS\r\n")
+        case "alert":
+            await tls_alert(client, "")
+        case "close":
+            client.half_close()
+        case "reset":
+            client.reset()
+        case "silence":
+            await silent(client, "")
+        case _:
+            await client.start_tls()
 
 
 async def tls_alert(client: ClientConnection, _: str) -> None:

@@ -96,11 +96,16 @@ class CapaReply:
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """Another port of the host: its certificate, or why it is not known."""
+    """Another port of the host: its certificate, or why it is not known.
+
+    `is_same`: it is the server's own certificate. `covers_names`: each DNS name of the server's is one of it, too.
+    """
 
     port: int
     certificate: Certificate | None = None
     reason: str = ""
+    is_same: bool = False
+    covers_names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +161,15 @@ class Posture:
     `in_clear` and `in_tls` are the replies to CAPA, `None` if it was not asked. `chain`: whether the certificate's
     chain is whole and trusted, and `chain_reason` why not. `certificate` is the server's own, verified or not.
     `user_in_clear`: whether USER is accepted without TLS; `user_problem` says why that is not known, empty if it is.
-    `tls_problem` says why TLS was not established, empty if it was.
+    `tls_problem` says why TLS was not established, empty if it was. `stls` is no, too, if STLS is accepted and no TLS
+    follows: then `stls_reason` is the reason of that failure, as of a test, else empty.
     """
 
     tested_at: datetime
     address: str = ""
     problem: str = ""
     stls: Answer = NOT_TESTED
+    stls_reason: str = ""
     user_in_clear: Answer = NOT_TESTED
     user_problem: str = ""
     tls_1_0: Answer = NOT_TESTED
@@ -186,7 +193,8 @@ class Posture:
     @property
     def refuses_listed_stls(self) -> bool:
         """Whether STLS is in the reply to CAPA, and is refused."""
-        return self.stls is NO and self.in_clear is not None and "STLS" in self.in_clear.known
+        is_refused = self.stls is NO and not self.stls_reason
+        return is_refused and self.in_clear is not None and "STLS" in self.in_clear.known
 
     @property
     def summary(self) -> PostureSummary:
@@ -215,7 +223,7 @@ class Posture:
         for sibling in self.siblings[:MAX_SIBLINGS]:
             other = sibling.certificate
             if own and other:
-                yield sibling.port, own.subject == other.subject and other.begins > own.begins + RENEWED_AFTER
+                yield sibling.port, sibling.covers_names and other.begins > own.begins + RENEWED_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +335,8 @@ class PostureIssue(StrEnum):
 class PostureFinding:
     """Something about a server that should be otherwise: what, where that is written, and what to do.
 
-    `about` is the mechanism, the capability or the port that it is about, or why a chain is not trusted.
+    `about` is the mechanism, the capability or the port that it is about, or why a chain is not trusted. Of STLS it is
+    `listed` if CAPA lists it all the same, why no TLS follows if it is accepted, and else empty.
     """
 
     kind: PostureIssue
@@ -426,12 +435,21 @@ _WORDINGS = {
     ),
 }
 
+_LISTED = "listed"
 _LISTED_STLS_REFUSED = _Wording(
     "CAPA lists STLS, and the server refuses it: on this port nothing can be encrypted.",
-    _WORDINGS[PostureIssue.STLS_GONE].change,
+    "STLS is gone: the server offered it before, and refuses it now, though it is listed in the reply to CAPA.",
     _WORDINGS[PostureIssue.STLS_GONE].source,
     "See the server's log: it may not be able to read its certificate or its key. Until that is mended a client that"
     " does not insist on TLS sends its password in the clear.",
+)
+_STLS_WITHOUT_TLS = _Wording(
+    "The server accepts STLS, and TLS is then not established ({about}): on this port nothing can be encrypted.",
+    "STLS is as good as gone: the server accepts it, and TLS is then no longer established ({about}).",
+    _WORDINGS[PostureIssue.STLS_GONE].source,
+    "See the server's log: its certificate or its key may be missing or damaged, or one may not fit the other, as after"
+    " a renewal that failed. Mend that, and reload the server. Until then a client that does not insist on TLS may send"
+    " its password in the clear.",
 )
 """In place of the texts of a server that has no STLS."""
 
@@ -478,15 +496,20 @@ def still_holds(pending: str, kept: PostureSummary) -> bool:
             return _CAPA_ANSWERED not in offered
         case PostureIssue.CHAIN:
             return kept.chain is NO
+        case PostureIssue.STLS_GONE:
+            return kept.stls is NO
         case _:
             return kind not in set(PostureIssue) or (kind, about) in set(_faults(kept))
 
 
 def _finding_of(posture: Posture, kind: PostureIssue, about: str, *, changed: bool) -> PostureFinding:
-    """A finding with what only the posture knows: why a chain is not trusted, and whether STLS is listed."""
-    listed = kind is PostureIssue.STLS_GONE and posture.refuses_listed_stls
-    wording = _LISTED_STLS_REFUSED if listed else None
-    return _finding(kind, posture.chain_reason if kind is PostureIssue.CHAIN else about, wording, changed=changed)
+    """A finding with what only the posture knows: why a chain is not trusted, and how STLS fails."""
+    match kind:
+        case PostureIssue.CHAIN:
+            about = posture.chain_reason
+        case PostureIssue.STLS_GONE:
+            about = _LISTED if posture.refuses_listed_stls else posture.stls_reason
+    return _finding(kind, about, changed=changed)
 
 
 def _faults(now: PostureSummary) -> Iterator[tuple[PostureIssue, str]]:
@@ -552,8 +575,14 @@ def _removed(before: PostureSummary, now: PostureSummary) -> Iterator[tuple[Post
             yield PostureIssue.CAPABILITY_REMOVED, name
 
 
-def _finding(kind: PostureIssue, about: str, wording: _Wording | None = None, *, changed: bool) -> PostureFinding:
-    wording = wording or _WORDINGS[kind]
+def _wording(kind: PostureIssue, about: str) -> _Wording:
+    if kind is PostureIssue.STLS_GONE and about:
+        return _LISTED_STLS_REFUSED if about == _LISTED else _STLS_WITHOUT_TLS
+    return _WORDINGS[kind]
+
+
+def _finding(kind: PostureIssue, about: str, *, changed: bool) -> PostureFinding:
+    wording = _wording(kind, about)
     text, source, to_do = (
         part.format(about=about, action=_TRUST.get(about, _WHOLE_CHAIN), source=_WEAK.get(about, ""))
         for part in (wording.change if changed else wording.state, wording.source, wording.action)

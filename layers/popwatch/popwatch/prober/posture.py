@@ -5,8 +5,9 @@ addresses of every test. Targets are tested side by side; a server never has mor
 time, since many allow only a few from one address.
 """
 
+import errno
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,10 +21,17 @@ from popwatch.model.text import clean
 from popwatch.prober.capabilities import Capabilities
 from popwatch.prober.loop import Prober
 from popwatch.prober.pop3 import Conversation
-from popwatch.prober.posture_conversation import PostureConversation, PostureQuestion, in_trouble, wants_tls
+from popwatch.prober.posture_conversation import (
+    PostureConversation,
+    PostureQuestion,
+    in_trouble,
+    is_temporary,
+    wants_tls,
+)
 from popwatch.prober.probe import Loop, Probe
 from popwatch.prober.resolver import LookupResult
 from popwatch.prober.tls import TlsEngine, can_offer, old_context
+from popwatch.prober.x509 import dns_names
 
 POP3_PORT, POP3S_PORT = 110, 995
 """The two ports of POP3: in the clear with STLS (RFC 2595), and TLS from the first byte (RFC 8314 section 3.3)."""
@@ -43,10 +51,19 @@ _VERSION_REFUSED = ("tls-version-unsupported", "closed-in-tls-handshake", "reset
 _STLS_REFUSED = ("stls-refused", "unexpected-reply")
 """Why a conversation failed, if STLS was answered, and not by +OK."""
 
+_NO_TLS = ("plain-text-on-tls-port", "tls-handshake-failed", "closed-in-tls-handshake")
+"""Why a handshake failed, if it fails with every client; also any alert of the server, and a reset by it."""
+
+_OF_THE_VERSION = "tls-version-unsupported"
+"""Why a handshake failed, if it may succeed with an older client."""
+
 _UNTRUSTED = {
     *("tls-untrusted", "tls-issuer-missing", "tls-chain-expired", "tls-chain-invalid", "tls-certificate-expired"),
     *("tls-certificate-not-yet-valid", "tls-name-mismatch", "tls-weak-key", "tls-weak-signature"),
 }
+
+_TLS_NOT_ACCEPTED = {*_UNTRUSTED, "tls-client-certificate-required", "tls-legacy-renegotiation"}
+"""Why a handshake failed, if the server has TLS and popwatch does not accept it, or is not accepted itself."""
 
 MakeProber = Callable[..., Prober]
 """`Prober`, or what makes one from `make_probe`: with a shared resolver, without local addresses and so on."""
@@ -67,11 +84,16 @@ class _Connection:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """How a connection ended, and what was answered."""
+    """How a connection ended, and what was answered.
+
+    `certificate` is the server's own in DER. `reset`: the server has closed the connection without reading all of it.
+    """
 
     outcome: Outcome
     replies: Sequence[Capabilities | None]
     user_reply: bytes
+    certificate: bytes = b""
+    reset: bool = False
 
 
 class _PostureProbe(Probe):
@@ -84,6 +106,7 @@ class _PostureProbe(Probe):
             greetings=[prefix.encode() for prefix in target.greeting],
             check_quit=target.check_quit,
         )
+        self.certificate, self.reset = b"", False
         super().__init__(target, loop, **options)
         round_.probes[target.target_id].append(self)
 
@@ -103,9 +126,15 @@ class _PostureProbe(Probe):
         return old_context(self._purpose.version) if self._purpose.version else super()._tls_context()
 
     def _handle_established(self, engine: TlsEngine) -> None:
+        self.certificate = engine.own_certificate
         super()._handle_established(engine)
         if self._purpose.handshake_only:
             self._end()
+
+    def _end_broken(self, error: OSError) -> None:
+        # What else breaks a connection, such as a router that has no route any more, is not the server's doing.
+        self.reset = error.errno in (errno.ECONNRESET, errno.EPIPE)
+        super()._end_broken(error)
 
 
 def _order(address: str) -> tuple[bool, str]:
@@ -135,10 +164,9 @@ class _Round:
     def _result(self, key: str, outcome: Outcome) -> _Result:
         """Of several addresses that were tried, what the one answered that the outcome is of."""
         probes = self.probes[key]
-        asked = next(
-            (it.posture_conversation for it in probes if it.address == outcome.address), probes[-1].posture_conversation
-        )
-        return _Result(outcome, asked.replies, asked.user_reply)
+        asked = next((it for it in probes if it.address == outcome.address), probes[-1])
+        said = asked.posture_conversation
+        return _Result(outcome, said.replies, said.user_reply, asked.certificate, asked.reset)
 
 
 Connections = Generator[_Connection, _Result | None, Posture]
@@ -184,14 +212,17 @@ def _connections(target: Target) -> Connections:
         takes_user = _takes_user(user, posture.in_clear)
         why = _why_not_known(user) if takes_user is Answer.NOT_TESTED else ""
         posture = replace(posture, user_in_clear=takes_user, user_problem=why)
-        if posture.stls is not Answer.YES:
+        if first is None or not _has_accepted_stls(first.outcome):
             return posture
     accepted: dict[TlsVersion, Answer] = {}
     for version in (TlsVersion.TLS_1_0, TlsVersion.TLS_1_1):
         accepted[version] = Answer.NOT_TESTED
         if can_offer(version):
             accepted[version] = _accepts((yield _Connection(relaxed, stls, version=version)))
-    chain, why = _trusts((yield _Connection(replace(relaxed, verify_tls=True), stls)))
+    last = yield _Connection(replace(relaxed, verify_tls=True), stls)
+    if begins_in_clear and posture.stls is not Answer.YES:
+        posture = _with_stls(posture, first, last, accepted.values())
+    chain, why = _trusts(last)
     if chain is Answer.NOT_TESTED:
         # No handshake succeeds any more: what ended the others may not have been their version.
         accepted = {it: Answer.NOT_TESTED if found is Answer.NO else found for it, found in accepted.items()}
@@ -206,7 +237,7 @@ def _connections(target: Target) -> Connections:
         return posture
     found = []
     for port in _sibling_ports(target.port, target.siblings):
-        found.append(_sibling(port, (yield _to_sibling(relaxed, port))))
+        found.append(_sibling(port, first, (yield _to_sibling(relaxed, port))))
     return replace(posture, siblings=tuple(found))
 
 
@@ -270,12 +301,45 @@ def _why_not_known(result: _Result | None) -> str:
     return f"USER was not answered ({result.outcome.reason or 'the connection ended'})"
 
 
+def _has_accepted_stls(outcome: Outcome) -> bool:
+    return bool(outcome.tls_version) or outcome.phase is Phase.TLS
+
+
 def _has_stls(outcome: Outcome) -> Answer:
-    """Whether STLS is accepted. The phase begins with the greeting: what broke the CAPA before it says nothing."""
-    if outcome.tls_version or outcome.phase is Phase.TLS:
+    """Whether STLS is there. The phase begins with the greeting: what broke the CAPA before it says nothing."""
+    if _has_tls(outcome):
         return Answer.YES
     refused = outcome.phase is Phase.STLS and outcome.reason in _STLS_REFUSED
-    return Answer.NO if refused and not in_trouble(outcome.detail.encode()) else Answer.NOT_TESTED
+    return Answer.NO if refused and not is_temporary(outcome.detail.encode()) else Answer.NOT_TESTED
+
+
+def _has_tls(outcome: Outcome) -> bool:
+    """Whether the server has TLS, if perhaps none that popwatch accepts: what it has it showed in the handshake."""
+    return bool(outcome.tls_version) or (outcome.phase is Phase.TLS and outcome.reason in _TLS_NOT_ACCEPTED)
+
+
+def _with_stls(posture: Posture, first: _Result | None, last: _Result | None, older: Iterable[Answer]) -> Posture:
+    """The posture with whether TLS follows an accepted STLS, by more than one connection: one may fail by chance.
+
+    It is as good as gone if no TLS followed in the first one and in the last one, by the server's own doing, and in
+    none of an older version, where one could be offered.
+    """
+    versions = list(older)
+    if Answer.YES in versions or (last and _has_tls(last.outcome)):
+        return replace(posture, stls=Answer.YES)
+    if first and last and all(_has_no_tls(it, versions) for it in (first, last)):
+        return replace(posture, stls=Answer.NO, stls_reason=first.outcome.reason)
+    return posture
+
+
+def _has_no_tls(result: _Result, older: Sequence[Answer]) -> bool:
+    """Whether a server that has accepted STLS broke off the handshake, or sent something else than TLS."""
+    outcome = result.outcome
+    if outcome.phase is not Phase.TLS:
+        return False
+    if outcome.reason == _OF_THE_VERSION:
+        return all(it is Answer.NO for it in older)
+    return outcome.reason in _NO_TLS or outcome.reason.startswith(TLS_ALERT_REASON) or result.reset
 
 
 def _accepts(result: _Result | None) -> Answer:
@@ -313,8 +377,13 @@ def _to_sibling(relaxed: Target, port: int) -> _Connection:
     return _Connection(secure, handshake_only=port != POP3S_PORT)
 
 
-def _sibling(port: int, result: _Result | None) -> Sibling:
+def _sibling(port: int, own: _Result | None, result: _Result | None) -> Sibling:
     if result is None:
         return Sibling(port, reason="not tested")
     certificates = result.outcome.certificates
-    return Sibling(port, certificates[0]) if certificates else Sibling(port, reason=result.outcome.reason)
+    if not certificates:
+        return Sibling(port, reason=result.outcome.reason)
+    shown = own.certificate if own else b""
+    names = dns_names(shown)
+    covers = bool(names) and names <= dns_names(result.certificate)
+    return Sibling(port, certificates[0], is_same=shown == result.certificate, covers_names=covers)

@@ -19,6 +19,11 @@ def in_trouble(line: bytes) -> bool:
     return b"[SYS/" in line.upper()
 
 
+def is_temporary(line: bytes) -> bool:
+    """Whether a refusal says that it will be otherwise soon: `[SYS/TEMP]`, while `[SYS/PERM]` waits for somebody."""
+    return b"[SYS/TEMP]" in line.upper()
+
+
 def wants_tls(line: bytes) -> bool:
     """Whether a refusal says that it is for the lack of TLS, as in `-ERR TLS required to log in.` (Courier)."""
     words = (b"TLS", b"STLS", b"SSL", b"SECUR", b"ENCRYPT", b"PLAINTEXT", b"CLEARTEXT")

@@ -224,6 +224,11 @@ class TlsEngine:
         return certificates((self._verified() or self._leaf())[:LONGEST_CHAIN])
 
     @property
+    def own_certificate(self) -> bytes:
+        """The server's own certificate in DER, verified or not; empty before the handshake is complete."""
+        return next(iter(self._leaf()), b"")
+
+    @property
     def unneeded(self) -> tuple[X509, ...]:
         """The certificates that the server sent and that the verified chain does without."""
         used = self._verified()

@@ -4,7 +4,7 @@ Python's `ssl` decodes a certificate only if it has verified it, and popwatch re
 the fourth and the sixth field of `tbsCertificate`, with `validity` between them (RFC 5280 section 4.1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -15,7 +15,13 @@ from popwatch.model.text import clean
 CACHED_BYTES = 4096
 """Longer certificates are not kept: a server may send 256 KB, another one at every test."""
 
-_VERSION, _UTC_TIME, _BMP_STRING = 0xA0, 0x17, 0x1E
+_VERSION, _EXTENSIONS, _UTC_TIME, _BMP_STRING = 0xA0, 0xA3, 0x17, 0x1E
+
+_ALTERNATIVE_NAMES, _DNS_NAME = bytes.fromhex("551d11"), 0x82
+"""subjectAltName, and what is a DNS name in it (RFC 5280 section 4.2.1.6)."""
+
+LONGEST_NAME = 253
+"""Characters of a DNS name (RFC 1035 section 2.3.4)."""
 
 _NAMING = (bytes.fromhex("550403"), bytes.fromhex("55040b"), bytes.fromhex("55040a"))
 """Object identifiers (X.520): common name, organizational unit, organization; the first that a name has is shown."""
@@ -53,6 +59,33 @@ def certificates(chain: Sequence[bytes]) -> tuple[Certificate, ...]:
     return tuple(found)
 
 
+def dns_names(der: bytes) -> frozenset[str]:
+    """The DNS names that a certificate in DER is for, in lower case; none of bytes that are not a certificate.
+
+    The common name counts only if there is no other one (RFC 6125 section 6.4.4).
+    """
+    try:
+        _, certificate, _ = _element(der, 0)
+        _, body, _ = _element(certificate, 0)
+        fields = [it for it in _elements(body) if it[0] != _VERSION]
+        names = {name for tag, content in fields if tag == _EXTENSIONS for name in _alternative_names(content)}
+        _, subject = fields[4]
+        names = names or {clean(_attributes(subject).get(_NAMING[0], ""), LONGEST_NAME)}
+    except (IndexError, ValueError):
+        return frozenset()
+    return frozenset(name.lower() for name in names if name)
+
+
+def _alternative_names(explicit: bytes) -> Iterator[str]:
+    """The DNS names among the extensions of a certificate."""
+    _, extensions, _ = _element(explicit, 0)
+    for _, extension in _elements(extensions):
+        (_, identifier), *_, (_, value) = _elements(extension)
+        if identifier == _ALTERNATIVE_NAMES:
+            _, names, _ = _element(value, 0)
+            yield from (name.decode("ascii", "replace") for tag, name in _elements(names) if tag == _DNS_NAME)
+
+
 def _parse(der: bytes) -> X509 | None:
     try:
         _, certificate, _ = _element(der, 0)
@@ -78,16 +111,27 @@ _parse_cached = lru_cache(maxsize=1024)(_parse)
 
 def _shown(name: bytes) -> str:
     """A distinguished name as people call it: one of its attributes, or an empty text."""
-    found: dict[bytes, str] = {}
-    position = 0
-    while position < len(name):
-        _, attributes, position = _element(name, position)
+    found = {identifier: clean(text, SUBJECT_SHOWN) for identifier, text in _attributes(name).items()}
+    return next((found[identifier] for identifier in _NAMING if found.get(identifier)), "")
+
+
+def _attributes(name: bytes) -> dict[bytes, bytes | str]:
+    """The texts of a distinguished name by their object identifiers, of each the first one."""
+    found: dict[bytes, bytes | str] = {}
+    for _, attributes in _elements(name):
         _, attribute, _ = _element(attributes, 0)
         _, identifier, end = _element(attribute, 0)
         kind, value, _ = _element(attribute, end)
-        text = value.decode("utf-16-be", "replace") if kind == _BMP_STRING else value
-        found.setdefault(identifier, clean(text, SUBJECT_SHOWN))
-    return next((found[identifier] for identifier in _NAMING if found.get(identifier)), "")
+        found.setdefault(identifier, value.decode("utf-16-be", "replace") if kind == _BMP_STRING else value)
+    return found
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of each DER element of a sequence."""
+    position = 0
+    while position < len(data):
+        tag, content, position = _element(data, position)
+        yield tag, content
 
 
 def _element(data: bytes, position: int) -> tuple[int, bytes, int]:
