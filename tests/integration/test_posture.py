@@ -159,6 +159,7 @@ SWITCHES: dict[str, tuple[Switch, list[tuple[str, str]]]] = {
     "an alert instead of TLS": (play("offers:alert"), [("stls-gone", "tls-alert-handshake-failure")]),
     "closed instead of TLS": (play("offers:close"), [("stls-gone", "closed-in-tls-handshake")]),
     "reset instead of TLS": (play("offers:reset"), [("stls-gone", "reset")]),
+    "plain text with the reply": (play("offers:injection"), [("stls-gone", "stls-injection")]),
     "no TLS": (play("offers:garbage"), [("stls-gone", "plain-text-on-tls-port")]),
     "silence instead of TLS": (play("offers:silence"), []),
     "plaintext allowed": (play("offers:user"), [("plaintext-login-allowed", "")]),
@@ -314,6 +315,7 @@ ALERT = without_tls("tls-alert-handshake-failure")
         (ALERT, ALERT, NO),
         (ALERT, without_tls("closed-in-tls-handshake"), NO),
         (without_tls("plain-text-on-tls-port"), without_tls("tls-handshake-failed"), NO),
+        (without_tls("stls-injection"), without_tls("plain-text-on-tls-port"), NO),
         (ALERT, SECURE, YES),
         (ALERT, without_tls("tls-name-mismatch"), YES),
         (ALERT, without_tls("no-tls-answer"), NOT_TESTED),
@@ -523,6 +525,13 @@ def test_the_command_says_what_to_do(server: ScriptedServer, served: Served, roo
     [
         ("no-stls;clear=TOP,STLS", ("listed by CAPA, and refused", "CAPA lists STLS, and the server refuses it")),
         ("no-stls;clear=TOP", ("refused", "The server does not offer STLS")),
+        (
+            "injection",
+            (
+                "accepted, and TLS is then not established: Plain text came after the reply to STLS.",
+                "The server accepts STLS, and TLS is then not established (stls-injection)",
+            ),
+        ),
         (
             "alert",
             (

@@ -197,7 +197,8 @@ async def offers(client: ClientConnection, text: str) -> None:
 
     `clear` and `tls`: what CAPA lists before and after TLS. `user`: USER is accepted without TLS. `secure`: the
     connection began in TLS. `no-stls`, `no-capa`: the command is refused. `trouble`: all are, by [SYS/TEMP]. `endless`:
-    the reply to CAPA has no end. `garbage`, `alert`, `close`, `reset`, `silence`: that comes instead of TLS.
+    the reply to CAPA has no end. `garbage`, `alert`, `close`, `reset`, `silence`: that comes instead of TLS;
+    `injection`: plain text with the reply to STLS.
     """
     given = {name: value for name, _, value in (part.partition("=") for part in text.split(";"))}
     secure = "secure" in given
@@ -217,7 +218,8 @@ async def offers(client: ClientConnection, text: str) -> None:
             lines = "".join(f"{name}\r\n" for name in listed.split(",") if name)
             await client.send(f"+OK\r\n{lines * (1000 if 'endless' in given else 1)}.\r\n".encode())
         else:
-            await client.send(b"+OK\r\n")
+            injected = b"-ERR no TLS\r\n" if command == b"STLS" and "injection" in given else b""
+            await client.send(b"+OK\r\n" + injected)
             if command == b"STLS":
                 await _begin_tls(client, given)
                 secure = True

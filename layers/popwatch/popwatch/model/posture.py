@@ -448,8 +448,8 @@ _STLS_WITHOUT_TLS = _Wording(
     "STLS is as good as gone: the server accepts it, and TLS is then no longer established ({about}).",
     _WORDINGS[PostureIssue.STLS_GONE].source,
     "See the server's log: its certificate or its key may be missing or damaged, or one may not fit the other, as after"
-    " a renewal that failed. Mend that, and reload the server. Until then a client that does not insist on TLS may send"
-    " its password in the clear.",
+    " a renewal that failed. Mend that, and reload the server; if these are in order, look for a device on the way that"
+    " breaks TLS off. Until then a client that does not insist on TLS may send its password in the clear.",
 )
 """In place of the texts of a server that has no STLS."""
 

@@ -51,7 +51,10 @@ _VERSION_REFUSED = ("tls-version-unsupported", "closed-in-tls-handshake", "reset
 _STLS_REFUSED = ("stls-refused", "unexpected-reply")
 """Why a conversation failed, if STLS was answered, and not by +OK."""
 
-_NO_TLS = ("plain-text-on-tls-port", "tls-handshake-failed", "closed-in-tls-handshake")
+_PLAIN_TEXT = "stls-injection"
+"""Plain text right behind the reply to STLS. Dovecot without a certificate says so there, or a little later."""
+
+_NO_TLS = ("plain-text-on-tls-port", _PLAIN_TEXT, "tls-handshake-failed", "closed-in-tls-handshake")
 """Why a handshake failed, if it fails with every client; also any alert of the server, and a reset by it."""
 
 _OF_THE_VERSION = "tls-version-unsupported"
@@ -258,11 +261,15 @@ def _posture(first: _Result | None, *, begins_in_clear: bool) -> Posture:
         outcome.address,
         stls=_has_stls(outcome) if begins_in_clear else Answer.NOT_TESTED,
         tls_version=outcome.tls_version,
-        tls_problem="" if secure else outcome.detail,
+        tls_problem="" if secure else _why_no_tls(outcome),
         in_clear=in_clear,
         in_tls=in_tls if secure else None,
         certificate=outcome.certificates[0] if outcome.certificates else None,
     )
+
+
+def _why_no_tls(outcome: Outcome) -> str:
+    return "Plain text came after the reply to STLS." if outcome.reason == _PLAIN_TEXT else outcome.detail
 
 
 def _capa_reply(offered: Capabilities | None) -> CapaReply | None:
