@@ -17,6 +17,7 @@ from popwatch.decisions.login_attempts import (
     OTHERS_FIRST,
     after_login,
     begin_attempt,
+    block_reported,
     failed_before,
     held_back,
     in_order,
@@ -24,6 +25,7 @@ from popwatch.decisions.login_attempts import (
     is_in_doubt,
     may_use,
     next_attempt_at,
+    refusal_reported,
     settled,
     why_it_waits,
 )
@@ -31,6 +33,7 @@ from popwatch.model.credential_state import (
     MAX_REFUSING,
     MAX_REJECTIONS,
     CredentialState,
+    Refusal,
     is_newer,
     revision,
     revision_of,
@@ -98,6 +101,19 @@ def test_after_two_refusals_of_a_new_one_no_one_tries_it(result: LoginResult) ->
     changed = begun(state, "b", revision=R2)
     assert (changed.rejections, changed.tried_by, changed.blocked) == (0, "b", False)
     assert not replace(state, reported_at=NOON).unreported
+
+
+def test_what_becomes_a_wait_for_good_while_the_first_message_is_sent_is_still_to_be_said() -> None:
+    """That it waits for an hour was said; a server has called it wrong since."""
+    waits = tried(tried(NEW, "a", UNCLEAR), "b", UNCLEAR, NOON + MINUTE)
+    for_good = tried(waits, "a", REJECTED, NOON + 2 * HOUR)
+    assert not block_reported(waits, waits, NOON).unreported
+    assert block_reported(for_good, waits, NOON).unreported
+    assert not block_reported(for_good, for_good, NOON).unreported
+    alone = replace(ACCEPTED, refusals=(Refusal("b", 2, NOON),))
+    left_out = replace(ACCEPTED, refusals=(Refusal("b", 3, NOON, certain=True),))
+    assert not refusal_reported(alone, alone.refusals[0], NOON).refusals[0].unreported
+    assert refusal_reported(left_out, alone.refusals[0], NOON).refusals[0].unreported
 
 
 def test_an_attempt_that_never_reports_counts() -> None:

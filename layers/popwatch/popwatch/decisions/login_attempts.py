@@ -104,16 +104,26 @@ def begin_report(state: CredentialState, now: datetime) -> CredentialState | Non
     return replace(state, reporting_at=now, version=state.version + 1)
 
 
-def block_reported(state: CredentialState, now: datetime) -> CredentialState:
-    """The state to write once it was sent that no target tries a credential: that says all of its refusals."""
-    refusals = tuple(replace(one, reported_at=now) for one in state.refusals)
-    reported_at = now if state.blocked else state.reported_at
-    return replace(state, refusals=refusals, reported_at=reported_at, reporting_at=None, version=state.version + 1)
+def block_reported(state: CredentialState, said: CredentialState, now: datetime) -> CredentialState:
+    """The state to write once it was sent that no target tries a credential: that says all of its refusals.
+
+    `said` is the state that the message is about. What has become a wait for good meanwhile is still to be said.
+    """
+    is_said = state.blocked and state.blocked_for_good == said.blocked_for_good
+    after = _refusals_reported(state, said.refusals, now)
+    return replace(after, reported_at=now if is_said else state.reported_at)
 
 
-def refusal_reported(state: CredentialState, target_id: str, now: datetime) -> CredentialState:
+def refusal_reported(state: CredentialState, said: Refusal, now: datetime) -> CredentialState:
     """The state to write once it was sent that a target refuses a credential that others accept."""
-    refusals = tuple(replace(one, reported_at=now) if one.target_id == target_id else one for one in state.refusals)
+    return _refusals_reported(state, [said], now)
+
+
+def _refusals_reported(state: CredentialState, said: Iterable[Refusal], now: datetime) -> CredentialState:
+    known = {(one.target_id, one.lasts) for one in said}
+    refusals = tuple(
+        replace(one, reported_at=now) if (one.target_id, one.lasts) in known else one for one in state.refusals
+    )
     return replace(state, refusals=refusals, reporting_at=None, version=state.version + 1)
 
 

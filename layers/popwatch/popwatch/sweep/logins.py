@@ -223,7 +223,9 @@ class Logins:
         name, targets = state.name, self._targets[state.name]
         if state.unreported:
             message = credential_texts.blocked(state, targets, self._stack)
-            self._send_once(name, message, lambda it: it.unreported, lambda it: block_reported(it, self._clock()))
+            self._send_once(
+                name, message, lambda it: it.unreported, lambda it: block_reported(it, state, self._clock())
+            )
         else:
             refusal = unreported[0]
             message = credential_texts.refused(state, refusal, targets, self._stack)
@@ -231,7 +233,7 @@ class Logins:
                 name,
                 message,
                 lambda it: refusal in it.refusals,
-                lambda it: refusal_reported(it, refusal.target_id, self._clock()),
+                lambda it: refusal_reported(it, refusal, self._clock()),
             )
 
     def _send_once(
