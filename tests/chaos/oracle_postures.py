@@ -42,6 +42,8 @@ _STATES = {
 }
 """By question: the answer that is the worse one, what an alert says, and the RFC that it names."""
 
+_STLS_WITHOUT_TLS = "STLS is as good as gone: the server accepts it, and TLS is then no longer established ({})."
+
 _SIDES = ("in_clear", "in_tls")
 """The two replies to CAPA."""
 
@@ -90,9 +92,9 @@ def merged(before: Answers, now: Answers) -> dict[str, object]:
 
 
 def _kept(known: Answers) -> Answers:
-    """What a digest has of answers: not why a chain is not trusted, and nothing of a port that is closed."""
+    """What a digest has of answers: not why STLS or a chain is of no use, and nothing of a port that is closed."""
     chain = {"chain": bool(known["chain"])} if "chain" in known else {}
-    return {name: it for name, it in known.items() if it is not None} | chain
+    return {name: it for name, it in known.items() if it is not None and name != "stls_reason"} | chain
 
 
 def _says_something(kept: str) -> bool:
@@ -105,7 +107,9 @@ def got_worse(before: Answers, now: Answers) -> Iterator[Change]:
     """What is worse than before, of what was asked both times: docs/posture.md, "What is found"."""
     for question, (worse, sentence, source) in _STATES.items():
         if now.get(question) is worse and before.get(question) is (not worse):
-            yield Change(question, "", sentence, source)
+            accepted = question == "stls" and "stls_reason" in now
+            said = _STLS_WITHOUT_TLS.format(now["stls_reason"]) if accepted else sentence
+            yield Change(question, "", said, source)
     if now.get("chain") and before.get("chain") == "":
         reason = str(now["chain"])
         sentence = f"The certificate's chain is no longer trusted ({reason})."

@@ -33,6 +33,9 @@ REASONS = ("tls-issuer-missing", "tls-name-mismatch", "tls-certificate-expired")
 HIDDEN = ("stls", "plain", "tls10", "tls11", "chain", "in_clear", "in_tls", "certificate")
 """What may not be tested, though the server answers."""
 
+WITHOUT_TLS = "tls-alert-handshake-failure"
+"""Why no TLS follows STLS, of some of the servers that have lost it."""
+
 _TURNED = ("stls", "plain", "tls10", "tls11", "capa")
 _OF_DAYS = {
     "config_changed": 0.0008,
@@ -91,18 +94,24 @@ class Offered:
                 setattr(self, kind, not getattr(self, kind))
         return kind
 
+    @property
+    def accepts_stls_in_vain(self) -> bool:
+        """Whether STLS that is gone is accepted, and no TLS follows: by what else is offered, which changes often."""
+        return not self.stls and len(self.mechanisms | self.capabilities) % 2 == 0
+
     def answers(self, *, implicit: bool) -> dict[str, object]:
         """What is found, by question; what cannot be asked is left out. A port that is closed is None."""
         tls = implicit or (self.stls and "stls" not in self.hidden)
         found: dict[str, object] = {}
         if not implicit:
             found["stls"] = self.stls
+            found |= {"stls_reason": WITHOUT_TLS} if self.accepts_stls_in_vain else {}
             found["in_clear"] = self._offers(self.mechanisms if self.plain else frozenset())
         if tls:
             found |= {"tls10": self.tls10, "tls11": self.tls11, "chain": self.chain}
             found["in_tls"] = self._offers(self.mechanisms)
             found |= {} if "certificate" in self.hidden else self._ports()
-        found = {name: it for name, it in found.items() if name not in self.hidden}
+        found = {name: it for name, it in found.items() if name.removesuffix("_reason") not in self.hidden}
         in_clear = found.get("in_clear", frozenset())
         if isinstance(in_clear, frozenset) and in_clear & {"SASL PLAIN", "SASL LOGIN"}:
             found["plain"] = True
@@ -142,6 +151,7 @@ def posture_of(offered: Offered, target: Target, now: datetime) -> Posture:
         now,
         address="192.0.2.7",
         stls=answer("stls"),
+        stls_reason=str(found.get("stls_reason", "")),
         user_in_clear=NOT_TESTED if "plain" in offered.hidden else answer("plain"),
         tls_1_0=answer("tls10"),
         tls_1_1=answer("tls11"),

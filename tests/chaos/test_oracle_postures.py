@@ -65,6 +65,15 @@ def test_what_was_removed_while_capa_was_refused_is_found_with_the_next_answer()
     assert not weak.holds(merged(with_offer("in_tls", more="SASL NTLM"), refused))
 
 
+def test_stls_without_tls_has_its_own_sentence() -> None:
+    """A server that goes on to refuse it has not got worse again."""
+    in_vain = {"stls": False, "stls_reason": postures.WITHOUT_TLS}
+    [change] = got_worse(ALL, {**ALL, **in_vain})
+    assert postures.WITHOUT_TLS in change.sentence
+    assert change.holds({"stls": False})
+    assert list(got_worse(in_vain, {"stls": False})) == list(got_worse({"stls": False}, in_vain)) == []
+
+
 def test_a_change_holds_until_it_is_mended() -> None:
     """A chain that is not trusted for another reason is not mended; a port that is closed shows nothing any more."""
     chain, port = Change("chain", "tls-issuer-missing", "", ""), Change("port", "995", "", "")
@@ -111,7 +120,8 @@ def test_of_a_server_that_leaves_all_open_only_that_is_kept(
 
 def test_servers_show_only_what_can_be_asked() -> None:
     """Without STLS nothing in TLS, with TLS from the first byte nothing in the clear; and no certificate, no ports."""
-    assert {"stls", "plain", "in_clear"} == set(postures.Offered(stls=False).answers(implicit=False))
+    in_vain = postures.Offered(stls=False, mechanisms=frozenset({"PLAIN"}))
+    assert {"stls", "plain", "in_clear"} == set(in_vain.answers(implicit=False)) - {"stls_reason"}
     assert {"tls10", "tls11", "chain", "in_tls", "port 993", "port 995"} == set(ALL) - {"stls", "plain", "in_clear"}
     assert set(ALL) - {"stls", "plain", "in_clear"} == set(postures.Offered(stls=False).answers(implicit=True))
     hidden = postures.Offered(plain=True, hidden=frozenset({"plain", "certificate"})).answers(implicit=False)
