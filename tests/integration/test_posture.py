@@ -339,6 +339,27 @@ def test_stls_without_tls_is_confirmed(
 
 
 @pytest.mark.parametrize(
+    ("first", "older", "last", "asked"),
+    [
+        (ALERT, ALERT, ALERT, False),
+        (ALERT, ALERT, without_tls("no-tls-answer"), False),
+        (without_tls("tls-version-unsupported"), SECURE, without_tls("tls-version-unsupported"), True),
+        (ALERT, ALERT, without_tls("tls-name-mismatch"), True),
+        (without_tls("tls-client-certificate-required"), ALERT, ALERT, True),
+    ],
+)
+def test_of_implicit_tls_that_is_never_established_nothing_is_asked(
+    monkeypatch: pytest.MonkeyPatch, first: Outcome, older: Outcome, last: Outcome, asked: bool
+) -> None:
+    """`Found: nothing` would be said of a server that serves no client."""
+    monkeypatch.setattr(posture_test, "can_offer", lambda _: True)
+    results = [(replace(it, rtt_ms=None), b"") for it in (first, older, older, last)]
+    found = outcomes_in_turn(target(1995, tls="implicit"), *results)
+    assert (found.problem == "") is asked
+    assert first.reason in (found.problem or first.reason)
+
+
+@pytest.mark.parametrize(
     ("older", "expected"), [(SECURE, YES), (ALERT, NO), (without_tls("no-tls-answer"), NOT_TESTED)]
 )
 def test_a_server_of_old_versions_alone_has_tls(

@@ -223,8 +223,14 @@ def _connections(target: Target) -> Connections:
         if can_offer(version):
             accepted[version] = _accepts((yield _Connection(relaxed, stls, version=version)))
     last = yield _Connection(replace(relaxed, verify_tls=True), stls)
-    if begins_in_clear and posture.stls is not Answer.YES:
+    if first and begins_in_clear and posture.stls is not Answer.YES:
         posture = _with_stls(posture, first, last, accepted.values())
+    elif (
+        first
+        and not any(map(_has_tls, (it.outcome for it in (first, last) if it)))
+        and Answer.YES not in accepted.values()
+    ):
+        return _not_asked(first.outcome)
     chain, why = _trusts(last)
     if chain is Answer.NOT_TESTED:
         # No handshake succeeds any more: what ended the others may not have been their version.
@@ -251,8 +257,7 @@ def _posture(first: _Result | None, *, begins_in_clear: bool) -> Posture:
     outcome = first.outcome
     reached = outcome.rtt_ms is not None or (outcome.phase is Phase.TLS and outcome.error is ErrorCode.PROTOCOL)
     if not reached:
-        problem = f"{outcome.message} ({outcome.reason}): {outcome.detail}"
-        return Posture(outcome.started_at, outcome.address, problem)
+        return _not_asked(outcome)
     replies = [*map(_capa_reply, first.replies), None, None]
     in_clear, in_tls = replies[:2] if begins_in_clear else (None, replies[0])
     secure = bool(outcome.tls_version)
@@ -266,6 +271,10 @@ def _posture(first: _Result | None, *, begins_in_clear: bool) -> Posture:
         in_tls=in_tls if secure else None,
         certificate=outcome.certificates[0] if outcome.certificates else None,
     )
+
+
+def _not_asked(outcome: Outcome) -> Posture:
+    return Posture(outcome.started_at, outcome.address, f"{outcome.message} ({outcome.reason}): {outcome.detail}")
 
 
 def _why_no_tls(outcome: Outcome) -> str:
@@ -325,7 +334,7 @@ def _has_tls(outcome: Outcome) -> bool:
     return bool(outcome.tls_version) or (outcome.phase is Phase.TLS and outcome.reason in _TLS_NOT_ACCEPTED)
 
 
-def _with_stls(posture: Posture, first: _Result | None, last: _Result | None, older: Iterable[Answer]) -> Posture:
+def _with_stls(posture: Posture, first: _Result, last: _Result | None, older: Iterable[Answer]) -> Posture:
     """The posture with whether TLS follows an accepted STLS, by more than one connection: one may fail by chance.
 
     It is as good as gone if no TLS followed in the first one and in the last one, by the server's own doing, and in
@@ -334,7 +343,7 @@ def _with_stls(posture: Posture, first: _Result | None, last: _Result | None, ol
     versions = list(older)
     if Answer.YES in versions or (last and _has_tls(last.outcome)):
         return replace(posture, stls=Answer.YES)
-    if first and last and all(_has_no_tls(it, versions) for it in (first, last)):
+    if last and all(_has_no_tls(it, versions) for it in (first, last)):
         return replace(posture, stls=Answer.NO, stls_reason=first.outcome.reason)
     return posture
 
