@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import pytest
 
@@ -24,6 +24,7 @@ from popwatch.prober.posture import probe_postures
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from popwatch_cli.local.stack import free_port
 from tests.chains import NAME, CertifiedKey, Chain
+from tests.e2e import login_servers
 from tests.e2e.posture_servers import (
     HOST,
     MIDDLE,
@@ -46,8 +47,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "posture.md"
 SIBLING_SHOWN = 993
 """In the table, in place of the free port that the test finds."""
 
-REASON_SHOWN = "tls-alert-handshake-failure"
-"""In the table, in place of the reason for which TLS is not established."""
+REASON_SHOWN = "plain-text-on-tls-port"
+"""In the table, in place of the reason for which TLS is not established: it is Dovecot's as a rule."""
 
 GOOD = Setup()
 SIBLING_PORT = free_port(0)
@@ -179,6 +180,27 @@ def test_each_switch_is_found(server: Server, before: Posture, switch: str, caps
     of_switch = [text for it, text in zip(found, texts, strict=True) if it.kind in expected]
     assert rows()[switch][0] == "<br>".join(of_switch)
     assert cell(server, switch) == ", ".join(["found", *also])
+
+
+def _remove_certificate(place: login_servers.Place) -> None:
+    (place.folder / "cyrus" / "cert.pem").unlink()
+
+
+def test_a_certificate_that_is_gone_at_cyrus() -> None:
+    """It lists STLS, and refuses it by [SYS/PERM]."""
+    if missing := login_servers.missing(login_servers.CYRUS):
+        pytest.skip(missing)
+    found = []
+    for fill in (None, _remove_certificate):
+        kind = replace(login_servers.CYRUS, fill=fill)
+        with TemporaryDirectory(prefix="cyrus") as folder, login_servers.running(kind, Path(folder)) as served:
+            fields = {"host": "127.0.0.1", "port": served.port, "ca_pem": served.authority_pem}
+            target = parse_target({"target_id": "x", "max_test_seconds": 5, **fields})
+            found.append(posture_of(target))
+    before, changed = found
+    [alert] = alerts(target, before, changed)
+    assert (before.stls, alert.kind, alert.about) == (YES, PostureIssue.STLS_GONE, "listed")
+    assert "[SYS/PERM]" in changed.tls_problem
 
 
 def test_thirty_quiet_days(server: Server) -> None:
