@@ -58,6 +58,27 @@ def test_the_dns_names_of_a_certificate(called: str, names: list[str], expected:
     assert dns_names(holder.certificate.public_bytes(Encoding.DER)) == expected
 
 
+@pytest.mark.parametrize(
+    ("common", "unit", "names", "expected"),
+    [
+        ("pop", "Mail", ["a.test"], "pop"),
+        ("", "Mail", ["A.test", "b.test"], "A.test"),
+        ("", "Mail", ["192.0.2.7"], "Mail"),
+        ("", "", ["a.test"], "a.test"),
+        ("", "", ["x" * 300], "x" * (SUBJECT_SHOWN - 3) + "..."),
+        ("", "", [], ""),
+    ],
+)
+def test_what_a_certificate_is_called(common: str, unit: str, names: list[str], expected: str) -> None:
+    """An alert says which one it is about: those without a common name have their first DNS name."""
+    parts = [(NameOID.COMMON_NAME, common), (NameOID.ORGANIZATIONAL_UNIT_NAME, unit)]
+    subject = x509.Name([x509.NameAttribute(kind, text) for kind, text in parts if text])
+    holder = made(subject, None, ROOT, server(*names) if names else ())
+    found = parse(holder.certificate.public_bytes(Encoding.DER))
+    assert found is not None
+    assert found.subject == expected
+
+
 @pytest.mark.filterwarnings("ignore:Parsed a serial number:cryptography.utils.CryptographyDeprecationWarning")
 def test_the_names_of_every_public_root() -> None:
     """Authorities have no DNS names, whatever extensions they have: each is what it is called."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 
 from popwatch.model.outcomes import CERTIFICATE_TIMES, SUBJECT_SHOWN, Certificate, Role
 from popwatch.model.text import clean
@@ -24,7 +25,10 @@ LONGEST_NAME = 253
 """Characters of a DNS name (RFC 1035 section 2.3.4)."""
 
 _NAMING = (bytes.fromhex("550403"), bytes.fromhex("55040b"), bytes.fromhex("55040a"))
-"""Object identifiers (X.520): common name, organizational unit, organization; the first that a name has is shown."""
+"""Object identifiers (X.520): common name, organizational unit, organization; the first that a name has is shown.
+
+One without a common name, as of Let's Encrypt's profiles tlsserver and shortlived, is called by its first DNS name.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +69,26 @@ def dns_names(der: bytes) -> frozenset[str]:
     The common name counts only if there is no other one (RFC 6125 section 6.4.4).
     """
     try:
-        _, certificate, _ = _element(der, 0)
-        _, body, _ = _element(certificate, 0)
-        fields = [it for it in _elements(body) if it[0] != _VERSION]
-        names = {name for tag, content in fields if tag == _EXTENSIONS for name in _alternative_names(content)}
-        _, subject = fields[4]
-        names = names or {clean(_attributes(subject).get(_NAMING[0], ""), LONGEST_NAME)}
+        _, subject = next(islice(_fields(der), 4, None), (0, b""))
+        names = _dns_names(der) or [clean(_attributes(subject).get(_NAMING[0], ""), LONGEST_NAME)]
     except (IndexError, ValueError):
         return frozenset()
     return frozenset(name.lower() for name in names if name)
+
+
+def _fields(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of the fields of `tbsCertificate`, without the version, which version 1 leaves out."""
+    _, certificate, _ = _element(der, 0)
+    _, body, _ = _element(certificate, 0)
+    return (field for field in _elements(body) if field[0] != _VERSION)
+
+
+def _dns_names(der: bytes) -> list[str]:
+    """The DNS names of a certificate's extensions, in their order; none if these cannot be read."""
+    try:
+        return [name for tag, content in _fields(der) if tag == _EXTENSIONS for name in _alternative_names(content)]
+    except (IndexError, ValueError):
+        return []
 
 
 def _alternative_names(explicit: bytes) -> Iterator[str]:
@@ -88,19 +103,10 @@ def _alternative_names(explicit: bytes) -> Iterator[str]:
 
 def _parse(der: bytes) -> X509 | None:
     try:
-        _, certificate, _ = _element(der, 0)
-        _, body, _ = _element(certificate, 0)
-        position = _element(body, 0)[2] if body[0] == _VERSION else 0  # version 1 certificates leave the version out
-        for _ in range(2):  # serial number, signature algorithm
-            position = _element(body, position)[2]
-        _, issuer, position = _element(body, position)
-        _, validity, position = _element(body, position)
-        _, subject, _ = _element(body, position)
-        kind, text, end = _element(validity, 0)
-        begins = _parse_time(kind, text.decode("ascii"))
-        kind, text, _ = _element(validity, end)
-        expires = _parse_time(kind, text.decode("ascii"))
-        return X509(_shown(subject), _shown(issuer), subject == issuer, begins, expires)
+        _, _, (_, issuer), (_, validity), (_, subject) = islice(_fields(der), 5)  # after serial number and algorithm
+        begins, expires = (_parse_time(kind, text.decode("ascii")) for kind, text in islice(_elements(validity), 2))
+        name = _shown(subject, _dns_names(der))
+        return X509(name, _shown(issuer), subject == issuer, begins, expires)
     except (IndexError, ValueError):
         return None
 
@@ -109,10 +115,11 @@ _parse_cached = lru_cache(maxsize=1024)(_parse)
 """Servers show the same bytes at every test, and share their intermediates and roots."""
 
 
-def _shown(name: bytes) -> str:
-    """A distinguished name as people call it: one of its attributes, or an empty text."""
+def _shown(name: bytes, dns_names: Sequence[str] = ()) -> str:
+    """A distinguished name as people call it: one of its attributes, or a DNS name, or an empty text."""
     found = {identifier: clean(text, SUBJECT_SHOWN) for identifier, text in _attributes(name).items()}
-    return next((found[identifier] for identifier in _NAMING if found.get(identifier)), "")
+    common, *others = (found.get(identifier, "") for identifier in _NAMING)
+    return next(filter(None, [common, *(clean(one, SUBJECT_SHOWN) for one in dns_names[:1]), *others]), "")
 
 
 def _attributes(name: bytes) -> dict[bytes, bytes | str]:
