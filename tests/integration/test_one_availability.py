@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -79,13 +80,18 @@ def write_changes(store: Store, name: str, *changes: Transition) -> None:
     assert store.commit(Record(name, len(changes), NOW, Health(State.UP, changes[-1].at)), 0) is None
 
 
-@pytest.fixture
-def past(stack: Installation) -> Installation:
-    """The stack with a past of which nothing ever expires."""
+def without_expiry(stack: Installation) -> Installation:
+    """The stack, of which nothing ever expires."""
     kept = {"SamplesDays": "36500", "RecordsDays": "36500"}
     outputs = {"endpoint": stack.endpoint, "region": stack.region, "outputs": {**stack.outputs, **kept}}
     LOCAL_OUTPUTS.write_text(json.dumps(outputs))
-    installation = find_local()
+    return find_local()
+
+
+@pytest.fixture
+def past(stack: Installation) -> Installation:
+    """The stack with a past of which nothing ever expires."""
+    installation = without_expiry(stack)
     write_tests(installation.store)
     created = Transition(State.UNTESTED, State.UP, CREATED)
     failed = (ErrorCode.TIMED_OUT, "no-greeting")
@@ -148,6 +154,40 @@ def test_all_show_the_same_availability(do: Do, past: Installation, name: str, a
     figures = ("tests", "passes", "failures", "rtt_p50_ms", "rtt_p95_ms", "rtt_p99_ms")
     assert {figure: line[figure] for figure in figures} == {figure: history[figure] for figure in figures}
     assert line["tests"] == DAY / MINUTE
+
+
+PARTS = [(19, 0), (20, 1), (20, 2), (20, 20), (20, 45), (22, 0)]
+"""Hours and minutes at which an outage from 20:00 to 21:00 is cut, with a maintenance from 20:10 to 20:30."""
+
+
+def test_each_part_of_an_outage_is_down(do: Do, stack: Installation) -> None:
+    """Report and history of adjacent periods: the first failures too, and it never begins after a maintenance."""
+    ends = FIRST_FAILED + 10 * MINUTE, FIRST_FAILED + 30 * MINUTE
+    states = [State.UP, State.WARN, State.DOWN, State.MAINTENANCE, State.DOWN, State.UP]
+    times = [CREATED, FIRST_FAILED, DOWN, *ends, PASSED]
+    changes = [
+        Transition(previous, state, at, at - began if began else None)
+        for previous, state, began, at in zip([State.UNTESTED, *states], states, [None, *times], times, strict=False)
+    ]
+    store = without_expiry(stack).store
+    write_changes(store, "a", *changes)
+    store.put_checkpoint(SweepCheckpoint(NOW, ADDED_UP, {"1": iso(MIDNIGHT)}))
+    found = []
+    for begin, end in pairwise(CREATED.replace(hour=hour, minute=minute) for hour, minute in PARTS):
+        period = ("--since", iso(begin), "--until", iso(end))
+        [line] = json.loads(do("report", "a", *period, "--format", "json"))["targets"]
+        history = json.loads(do("history", "a", *period, "--json"))
+        assert (line["outages"], line["availability"]) == (history["outages"], history["availability"])
+        [outage] = line["outages"]
+        found.append((outage["begin"], outage["begun_before"], outage["goes_on"], outage["down_seconds"]))
+    begins = [iso(FIRST_FAILED + minutes * MINUTE) for minutes in (0, 1, 2, 20, 45)]
+    assert found == [
+        (begins[0], False, True, 60),
+        (begins[1], True, True, 60),
+        (begins[2], True, True, 480),
+        (begins[3], True, True, 900),
+        (begins[4], True, False, 900),
+    ]
 
 
 class RecordingStore(Store):

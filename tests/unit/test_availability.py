@@ -161,6 +161,55 @@ def test_what_nobody_watched_is_not_up() -> None:
     assert len(seen.outages) == 1
 
 
+@pytest.mark.parametrize(("end", "down"), [(2.25, 0.25), (2.5, 0.5), (3, 1), (5, 3)])
+def test_failures_that_reach_down_after_the_period_are_an_outage(end: float, down: float) -> None:
+    """Warn from 2, in maintenance or not at the end of the period, down since: not a brief failure."""
+    period = Period(START, at(end))
+    for history in ("up 2 warn 5 down", "up 2 warn 5 down 9 up", "up 2 warn 6 maintenance 7 warn 8 down"):
+        found = of(history, period)
+        assert (found.down, found.up, found.brief_failures) == (hours(down), hours(2), 0)
+        [outage] = found.outages
+        assert (outage.begin, outage.end, outage.goes_on, outage.error) == (at(2), at(end), True, "")
+        steps = by_hour(spans(changes(history), State.DOWN, at(5), period))
+        assert steps[2][1] == {"down": min(down, 1) * 3600}
+
+
+@pytest.mark.parametrize("history", ["up 2 warn", "up 2 warn 5 up 6 warn 7 down", "up 2 warn 5 suspended 6 up 7 down"])
+def test_failures_that_did_not_reach_down_after_the_period_are_brief(history: str) -> None:
+    """Nothing more is known yet, or the run ended: what failed after that is another one."""
+    found = of(history, Period(START, at(3)))
+    assert (found.up, found.brief, found.brief_failures, found.outages) == (hours(3), hours(1), 1, ())
+
+
+@pytest.mark.parametrize("begin", [2.25, 2.5, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize(
+    "history", ["up 2 warn 2.5 down 4 maintenance 6 down 10 up", "up 2 warn 4 maintenance 6 down 10 up"]
+)
+def test_an_outage_that_began_before_the_period_begins_with_it(begin: float, history: str) -> None:
+    """In maintenance too, and where the period begins with a transition of the run."""
+    [outage] = of(history, Period(at(begin), at(24))).outages
+    assert (outage.begin, outage.begun_before, outage.end) == (at(begin), True, at(10))
+    assert outage.down == hours(10 - begin) - max(timedelta(), min(hours(2), hours(6 - begin)))
+
+
+@pytest.mark.parametrize("passed", [4.5, 5.5, None])
+def test_an_outage_after_a_maintenance_that_began_well_did_not_begin_before(passed: float | None) -> None:
+    """The period begins at 5; the run before had ended at 4:30 or 5:30, or there was none."""
+    before, ended = "up 2 down 4" if passed else "up 4", at(passed) if passed else None
+    known = [
+        replace(change, run_ended_at=ended if change.at == at(6) else None)
+        for change in changes(f"{before} maintenance 6 down 10 up")
+    ]
+    [outage] = durations(spans(known, State.UP, at(10), Period(at(5), at(24)))).outages
+    assert (outage.begin, outage.begun_before) == (at(6), False)
+
+
+def test_maintenance_alone_is_not_an_outage() -> None:
+    """A period that lies in the maintenance of an outage has no outage, nor a brief failure."""
+    found = of("up 2 down 4 maintenance 6 down 10 up", Period(at(4.5), at(5.5)))
+    assert (found.maintenance, found.outages, found.brief_failures) == (hours(1), (), 0)
+
+
 def test_an_outage_that_begins_with_the_period_did_not_begin_before() -> None:
     """Its transition is at the begin of the period, which belongs to the period."""
     [outage] = of("up 0 down 4 up").outages

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from popwatch.alerts.rendering import render
 from popwatch.decisions.judging import changes_nothing, delay_seconds, judge, suspend
 from popwatch.decisions.planning import plan
-from popwatch.model.health import UNTESTED, AlertEvent, Health, State
+from popwatch.model.health import FAILING, UNTESTED, AlertEvent, Health, State
 from popwatch.model.interventions import Acknowledgement, Silence
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
@@ -21,7 +22,7 @@ from popwatch.model.serialization import deserialize, serialize
 from popwatch.model.targets import Policy, Target, parse_target
 from popwatch.model.text import duration, utc
 from popwatch.model.windows import OnceWindow
-from popwatch.reports.availability import Outage, Period, durations, spans
+from popwatch.reports.availability import Outage, Period, Span, durations, spans, total
 from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
 from popwatch_cli.rehearsal.past_tests import Parent, all_failing_as_planned
 
@@ -670,3 +671,42 @@ def test_outages_of_a_history_are_those_of_the_servers_log(
     period = Period(START, end)
     found = durations(spans(transitions, health.state, health.since, period, run_ended=health.run_ended_at))
     assert [(outage.begin, outage.end) for outage in found.outages] == expected
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("xx."), st.sampled_from([False, False, True])), min_size=4, max_size=60),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.lists(st.integers(1, 59), min_size=1, max_size=4),
+)
+def test_adjacent_periods_add_up(
+    tests: list[tuple[str, bool]], failures_per_alert: int, passes_per_recovery: int, cuts: list[int]
+) -> None:
+    """Wherever a time is cut, its parts have the same times together, and each has its part of each outage."""
+    policy = replace(NO_FLAPPING, failures_per_alert=failures_per_alert, passes_per_recovery=passes_per_recovery)
+    health, transitions = UP, []
+    for minute, (letter, silent) in enumerate(tests):
+        now = START + minute * MINUTE
+        within = replace(policy, silence=Silence(OnceWindow(now, now + MINUTE))) if silent else policy
+        judgement = judge(health, PASSED if letter == "." else FAILED, within, now)
+        health = judgement.health
+        transitions += [judgement.transition] if judgement.transition else []
+
+    def spans_of(begin: datetime, end: datetime) -> list[Span]:
+        # As much as is read: the transitions since the period began, and the one that began a maintenance before it.
+        since = [change for change in transitions if change.at >= begin]
+        before = [change for change in transitions if change.at < begin and change.state is State.MAINTENANCE][-1:]
+        read = [*before, *since] if since and since[0].previous is State.MAINTENANCE else since
+        return spans(read, health.state, health.since, Period(begin, end), run_ended=health.run_ended_at)
+
+    edges = [START + minute * MINUTE for minute in sorted({0, *(cut for cut in cuts if cut < len(tests)), len(tests)})]
+    all_spans = spans_of(edges[0], edges[-1])
+    whole, parts = durations(all_spans), [durations(spans_of(*part)) for part in pairwise(edges)]
+    for name in ("up", "down", "maintenance", "untested", "brief"):
+        assert getattr(total(parts), name) == getattr(whole, name), name
+    for (begin, end), part in zip(pairwise(edges), parts, strict=True):
+        cut = [(max(it.begin, begin), min(it.end, end), it.begin < begin) for it in whole.outages]
+        failing = [(span.begin, span.end) for span in all_spans if span.state in FAILING]
+        # One that was in maintenance throughout this part is not an outage of it.
+        expected = [it for it in cut if any(first < it[1] and last > it[0] for first, last in failing if it[0] < it[1])]
+        assert [(it.begin, it.end, it.begun_before) for it in part.outages] == expected

@@ -432,13 +432,17 @@ class Store:
         self._put_history(key, serialize(change), self._tables.history_kept, at)
 
     def read_events(
-        self, target_id: str, since: datetime | None = None, kinds: Iterable[EventKind] = tuple(EventKind)
+        self,
+        target_id: str,
+        since: datetime | None = None,
+        kinds: Iterable[EventKind] = tuple(EventKind),
+        until: datetime | None = None,
     ) -> Iterator[HistoryEvent]:
-        """The events of a target, oldest first within each kind."""
-        start = iso(since) if since else ""
+        """The events of a target, oldest first within each kind; of ticks from `since` on, before `until`."""
+        start, end = iso(since) if since else "", iso(until) if until else "~"
         pk = f"target#{target_id}"
         for kind in kinds:
-            items = self._query(pk, f"{kind}#{start}", f"{kind}#~")
+            items = self._query(pk, f"{kind}#{start}", f"{kind}#{end}")
             yield from self._parsed(self._tables.history, pk, items, partial(self._event_of, kind))
 
     def _put_status(self, item: Item, condition: Condition) -> Any:

@@ -1,9 +1,10 @@
 """Reading a period of one or many targets: where report, history, page and API get their availability from.
 
 They all use `read_periods`, so they cannot differ. It costs a query (0.5 read units) for each target that has changed
-since the period began, and one for the times in which popwatch itself had stopped. The totals are read by the caller,
-in the cheapest way for what else it shows: the report by `read_totals`, history from the tests that it draws, the page
-by `InconclusiveTests`.
+since the period began, another one if it began in a maintenance after which tests failed, and one for the times in
+which popwatch itself had stopped. Transitions are read until now, not until the end of the period: they say what
+became of a run of failures that goes on at its end. The totals are read by the caller, in the cheapest way for what
+else it shows: the report by `read_totals`, history from the tests that it draws, the page by `InconclusiveTests`.
 """
 
 from collections import Counter
@@ -25,6 +26,7 @@ from popwatch.queries.history import (
     batches_of_target,
     intervals,
     read_added_up,
+    read_beginnings,
     read_gaps,
     read_transitions,
     round_down,
@@ -60,9 +62,14 @@ def read_periods(
     """Read how those targets were in a period; `totals` are those of their tests in it, by target."""
     gaps = read_gaps(store, checkpoint, period, now)
     transitions = read_transitions(store, records.values(), period)
+    beginnings = read_beginnings(store, transitions, period)
     targets = {
         name: target_availability(
-            transitions_of(transitions.get(name, ())), record.health, totals.get(name, Totals()), period, gaps
+            [*beginnings.get(name, ()), *transitions_of(transitions.get(name, ()))],
+            record.health,
+            totals.get(name, Totals()),
+            period,
+            gaps,
         )
         for name, record in records.items()
     }

@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
+from functools import partial
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from popwatch.aws.store import Store, SweepCheckpoint, TargetTotals
 from popwatch.decisions.schedule import MAX_QUEUE_DELAY, STOPPED_AFTER, batch_of
-from popwatch.model.health import State, Transition
+from popwatch.model.health import FAILING, State, Transition
 from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, PublishedAlert, Record
 from popwatch.model.samples import Sample
 from popwatch.model.serialization import serialize
@@ -191,6 +192,35 @@ def read_transitions(store: Store, records: Iterable[Record], period: Period) ->
     # A transition is stored by the tick of its test, which begins later: by its lateness and the queue's.
     found = _read_events(store, changed, replace(period, begin=period.begin - MAX_QUEUE_DELAY), EventKind.TRANSITION)
     return {name: within for name, events in found.items() if (within := _since(period.begin, events))}
+
+
+def read_beginnings(
+    store: Store, transitions: Mapping[str, Sequence[HistoryEvent]], period: Period
+) -> dict[str, list[Transition]]:
+    """The transitions that began a maintenance in which a period begins and after which tests fail, by target.
+
+    They say whether the run of failures began before the maintenance. Each costs a query (0.5 read units).
+    """
+    first = {name: min(transitions_of(events), key=attrgetter("at")) for name, events in transitions.items()}
+    began = {name: at for name, change in first.items() if (at := _maintained_since(change, period))}
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(began, pool.map(partial(_read_beginning, store), began.items()), strict=True))
+
+
+def _maintained_since(first: Transition, period: Period) -> datetime | None:
+    """When the maintenance began that a failed test ends, the first transition of a period, if that was before it."""
+    if first.previous is not State.MAINTENANCE or first.state not in FAILING:
+        return None
+    began = first.at - first.lasted if first.lasted else period.begin
+    return began if began < period.begin else None
+
+
+def _read_beginning(store: Store, target: tuple[str, datetime]) -> list[Transition]:
+    target_id, at = target
+    # A transition is stored by the tick of its test, which begins later.
+    ticks = at - MAX_QUEUE_DELAY, at + timedelta(seconds=1)
+    found = transitions_of(store.read_events(target_id, ticks[0], [EventKind.TRANSITION], ticks[1]))
+    return [change for change in found if change.at == at]
 
 
 def _since(begin: datetime, transitions: Iterable[HistoryEvent]) -> list[HistoryEvent]:

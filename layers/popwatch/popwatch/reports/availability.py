@@ -2,7 +2,8 @@
 
 A target's transitions cut a period into spans of one state. An outage is a run of spans in `warn`, `down` and `lost`
 that reached `down`: it begins with the first failed test, and ends with the first of the passed tests that end it,
-though the state changes with the last of them. Maintenance inside a run does not count as down.
+though the state changes with the last of them. Maintenance inside a run does not count as down. Whether a run is an
+outage is decided by the whole run, not by its part in the period, so that adjacent periods add up.
 
 Report, history, page and API all get their figures from `target_availability`.
 """
@@ -38,7 +39,8 @@ class Period:
 class Span:
     """A time in one state, cut at the edges of the period. `why` is the transition that began it, if in the period.
 
-    `run_ended` is, of a maintenance, the passed test in it that ended a run of failures.
+    `run_ended` is, of a maintenance, the passed test in it that ended a run of failures. `continues_run` says whether a
+    run of failures was under way when it began, `in_outage` whether its run reached `down`, in the period or not.
     """
 
     begin: datetime
@@ -46,6 +48,8 @@ class Span:
     state: State
     why: Transition | None = None
     run_ended: datetime | None = None
+    continues_run: bool = False
+    in_outage: bool = False
 
     @property
     def length(self) -> timedelta:
@@ -138,38 +142,72 @@ def spans(
     *,
     run_ended: datetime | None = None,
 ) -> list[Span]:
-    """The spans of a period, from the transitions in it or after it, and the present `state` and its beginning `since`.
+    """The spans of a period, from the transitions since it began, and the present `state` and its beginning `since`.
+
+    Of a period that begins in a maintenance, the transition that began the maintenance says whether a run of failures
+    was under way: earlier transitions count, if none between them and the period is missing.
 
     `run_ended` is the passed test that ended a run of failures before the present maintenance or in it.
 
     What is not known is `untested`: the time before the previous state of the oldest transition began, and the times
     `unwatched`, in which popwatch itself had stopped, if the target was up. A failing target counts as failing then.
     """
-    known = sorted((change for change in transitions if change.at >= period.begin), key=lambda change: change.at)
+    known = sorted(transitions, key=lambda change: change.at)
+    whole = _around(period, known)
+    found = _with_runs(_spans_of(known, state, since, whole, run_ended))
+    return [piece for span in found if (part := _within(span, period)) for piece in _cut(part, unwatched)]
+
+
+def _around(period: Period, known: Sequence[Transition]) -> Period:
+    """The period with all of those transitions, and some time in the states before and after them."""
+    if not known:
+        return period
+    return Period(min(period.begin, known[0].at - TICK), max(period.end, known[-1].at + TICK))
+
+
+def _spans_of(
+    known: Sequence[Transition], state: State, since: datetime | None, period: Period, run_ended: datetime | None
+) -> list[Span]:
+    """The spans of a period that includes all transitions that are known."""
     found: list[Span] = []
     covered_to, why = period.begin, None
     for change in known:
         # `lasted` says when the previous state began: if that is later than the transition before, one is missing.
         began = max(change.at - change.lasted, covered_to) if change.lasted is not None else covered_to
-        _add(found, period, Span(covered_to, began, State.UNTESTED))
+        _add(found, Span(covered_to, began, State.UNTESTED))
         began_by = why if began == covered_to else None
-        _add(found, period, Span(began, change.at, change.previous, began_by))
+        _add(found, Span(began, change.at, change.previous, began_by))
         found = _ended(found, change.run_ended_at)
         covered_to, why = change.at, change
     began = covered_to if known else max(since or period.end, covered_to)
-    _add(found, period, Span(covered_to, began, State.UNTESTED))
+    _add(found, Span(covered_to, min(began, period.end), State.UNTESTED))
     # A removed target has no health (`since` is None): it is untested from its last transition on.
     last_state = known[-1].state if known and since is not None else state
-    _add(found, period, Span(began, period.end, last_state, why))
-    found = _ended(found, run_ended)
-    return [piece for span in found for piece in _cut(span, unwatched)]
+    _add(found, Span(began, period.end, last_state, why))
+    return _ended(found, run_ended)
 
 
-def _add(found: list[Span], period: Period, span: Span) -> None:
-    """Add the part of a span that lies in the period, if any of it does."""
-    cut = replace(span, begin=max(span.begin, period.begin), end=min(span.end, period.end))
-    if cut.begin < cut.end:
-        found.append(cut)
+def _add(found: list[Span], span: Span) -> None:
+    if span.begin < span.end:
+        found.append(span)
+
+
+def _with_runs(found: Sequence[Span]) -> list[Span]:
+    """Those spans with what is known of their runs of failures as a whole."""
+    known = {span.begin: (place > 0, _reached_down(run)) for run in _runs(found) for place, span in enumerate(run)}
+    of_no_run = (False, False)
+    marks = (known.get(span.begin, of_no_run) for span in found)
+    return [
+        replace(span, continues_run=continues, in_outage=outage)
+        for span, (continues, outage) in zip(found, marks, strict=True)
+    ]
+
+
+def _within(span: Span, period: Period) -> Span | None:
+    """The part of a span that lies in the period, if any of it does; the transition before the period is not in it."""
+    begin, end = max(span.begin, period.begin), min(span.end, period.end)
+    why = span.why if span.begin == begin else None
+    return replace(span, begin=begin, end=end, why=why) if begin < end else None
 
 
 def _ended(found: list[Span], at: datetime | None) -> list[Span]:
@@ -296,39 +334,41 @@ def total(parts: Sequence[Durations]) -> Durations:
 
 
 def _runs(found: Sequence[Span]) -> list[list[Span]]:
-    """Runs of failing spans, with the maintenance between them or after them, up to a passed test in it."""
+    """Runs of failing spans, with the maintenance between them or after them, up to a passed test in it.
+
+    A run that began before the period may begin with maintenance. Maintenance alone is not a run.
+    """
     runs: list[list[Span]] = []
     open_run: list[Span] = []
     for span in found:
-        in_maintenance = span.state is State.MAINTENANCE and bool(open_run)
+        in_maintenance = span.state is State.MAINTENANCE and (bool(open_run) or span.continues_run)
         ended = span.run_ended if in_maintenance and span.run_ended and span.run_ended < span.end else None
         if ended is None and (span.state in FAILING or in_maintenance):
             open_run.append(span)
             continue
         if ended and ended > span.begin:
             open_run.append(replace(span, end=ended))
-        if open_run:
-            runs.append(open_run)
-            open_run = []
-    return [*runs, open_run] if open_run else runs
+        runs.append(open_run)
+        open_run = []
+    return [run for run in (*runs, open_run) if any(span.state in FAILING for span in run)]
 
 
 def _reached_down(run: list[Span]) -> bool:
-    """Whether a run of failing spans is an outage, not a brief failure."""
-    return any(_is_down(span) for span in run)
+    """Whether a run of failing spans is an outage, or part of one, not a brief failure."""
+    return any(span.in_outage or _is_down(span) for span in run)
 
 
 def _outage(run: list[Span], found: Sequence[Span]) -> Outage:
-    """The outage that a run is; the run has reached down."""
-    first = next(span for span in run if _is_down(span))
+    """The outage that a run is, or its part in the period."""
+    why = next((span.why for span in run if _is_down(span)), None)
     return Outage(
         begin=run[0].begin,
         end=run[-1].end,
         down=sum((span.length for span in run if span.state in FAILING), ZERO),
-        begun_before=run[0] is found[0] and run[0].why is None,
+        begun_before=run[0] is found[0] and (run[0].why is None or run[0].continues_run),
         goes_on=run[-1] is found[-1],
-        error=str(first.why.error or "") if first.why else "",
-        reason=first.why.reason if first.why else "",
+        error=str(why.error or "") if why else "",
+        reason=why.reason if why else "",
     )
 
 
