@@ -371,7 +371,7 @@ class Oracle:
         first_hold = min(self._judge_alternation(lifetime, flaps), _first_doubtful(lifetime))
         said = {test.order: event for test, event, _ in flaps}
         changes = list(_changes(lifetime))
-        flapping, steady = False, -1
+        flapping, steady, was_due = False, -1, False
         for test in lifetime.tests:
             if test.order >= first_hold:
                 return
@@ -393,12 +393,13 @@ class Oracle:
                 or test.order in self._recovered_with[target]
                 or test.committed == NEVER
             )
-            last = max((one.began for one, _ in changes if one.order <= test.order), default=lifetime.tests[0].began)
+            last = max((one.began for one, _ in changes if one.order < test.order), default=lifetime.tests[0].began)
             sure = max(
-                (one.began for one, it in changes if it and one.order <= test.order), default=lifetime.tests[0].began
+                (one.began for one, it in changes if it and one.order < test.order), default=lifetime.tests[0].began
             )
             quiet, most_quiet = test.began - last, test.began - sure
             rest = 2 * HOUR / limit if limit else timedelta(0)
+            was_due = flapping and (was_due or most_quiet >= rest - SKEW)
             if event == "flapping":
                 figure = figures_of(next(m.text for t, e, m in flaps if t is test and e == event)).changes
                 if not limit or most <= limit:
@@ -410,7 +411,7 @@ class Oracle:
                         "wrong figure", test.order, target, f"flapping says more than {figure} changes, not {limit}"
                     )
             elif event == "steady":
-                if limit and most_quiet < rest - SKEW:
+                if limit and not was_due:
                     self._report("steady too early", test.order, target, f"after {most_quiet} without a change")
             elif flapping and unheld and (not limit or quiet > rest + SKEW) and test.policy.max_alerts:
                 self._report(
@@ -424,6 +425,7 @@ class Oracle:
                 return
             steady = test.order if event == "steady" else steady
             flapping = event == "flapping" or (flapping and event != "steady")
+            was_due = was_due and flapping
 
     def _judge_servers(self, lifetime: Lifetime) -> None:
         """What was said of a server that passes."""

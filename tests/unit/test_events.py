@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from popwatch.decisions.early_warnings import are_too_many, is_steady, with_change
 from popwatch.decisions.judging import changes_nothing, judge
 from popwatch.model.health import UNTESTED, Alert, AlertEvent, Health, Judgement, State
-from popwatch.model.interventions import Acknowledgement
+from popwatch.model.interventions import Acknowledgement, Silence
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Policy
 from popwatch.model.windows import OnceWindow
@@ -147,6 +147,35 @@ class TestFlapping:
         """It stays down: `steady` says so, and alert 1 follows at the next failed test."""
         events = events_of(run([FAILED, PASSED] * 4 + [FAILED] * 30, FLAPPY, UP))
         assert [event for event in events[6:] if event != "-"][:3] == ["flapping", "steady", "down"]
+
+    @pytest.mark.parametrize("failures_per_alert", [1, 3])
+    @pytest.mark.parametrize("in_maintenance", [False, True])
+    def test_an_outage_right_after_hours_without_a_change(
+        self, *, in_maintenance: bool, failures_per_alert: int
+    ) -> None:
+        """Hours in a maintenance, or without any tests: it has been steady, and the first failed test says so."""
+        policy = replace(FLAPPY, failures_per_alert=failures_per_alert)
+        health = run([FAILED, PASSED] * 4, policy, UP)[-1].health
+        assert health.flapping
+        begin, end = START + 8 * MINUTE, START + timedelta(hours=8)
+        if in_maintenance:
+            silenced = replace(policy, silence=Silence(OnceWindow(begin, end)))
+            for minute in range(8, 480):
+                health = judge(health, PASSED, silenced, START + minute * MINUTE).health
+        events = []
+        for minute in range(6):
+            judgement = judge(health, FAILED, policy, end + minute * MINUTE)
+            health = judgement.health
+            events += [judgement.alert.event.value] if judgement.alert else []
+        assert events[:2] == ["steady", "down"]
+
+    def test_steadiness_that_could_not_be_sent_is_not_forgotten(self) -> None:
+        """A silence that was written meanwhile holds it: it comes with the next test, though that one failed, too."""
+        health = run([FAILED, PASSED] * 4, FLAPPY, UP)[-1].health
+        end = START + timedelta(hours=1)
+        held = judge(health, FAILED, FLAPPY, end, silenced=True)
+        assert held.alert is None
+        assert events_of([judge(held.health, FAILED, FLAPPY, end + MINUTE)]) == ["steady"]
 
     def test_steadiness_leaves_nothing_behind(self) -> None:
         """A target that is steady again is judged as one that never flapped."""

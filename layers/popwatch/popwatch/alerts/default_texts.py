@@ -151,12 +151,24 @@ def _acknowledged(context: AlertContext) -> str:
 
 
 def _flapping_next(context: AlertContext) -> str:
-    per_hour = context.target.policy.flap_per_hour
-    quiet = duration(QUIET_INTERVALS * HOUR / per_hour) if per_hour else "a while"
     return (
         "Tests continue, and every result is recorded. Alerts that it is down are held back until it has not changed "
-        f"for {quiet}; then you receive an alert that it is steady again."
+        f"for {_quiet_time(context)}; then you receive an alert that it is steady again."
     )
+
+
+def _steady_opening(context: AlertContext) -> str:
+    name, per_hour = context.target.name, context.target.policy.flap_per_hour
+    if per_hour and context.judgement.health.failures == 1:  # it was steady until this test
+        return (
+            f"{name} had not changed for {_quiet_time(context)} or more, and has failed now: it is {_state(context)}."
+        )
+    return f"{name} is steady again: it is {_state(context)}."
+
+
+def _quiet_time(context: AlertContext) -> str:
+    per_hour = context.target.policy.flap_per_hour
+    return duration(QUIET_INTERVALS * HOUR / per_hour) if per_hour else "a while"
 
 
 # SLOW, NORMAL
@@ -394,7 +406,7 @@ TEXTS: Mapping[str, EventTexts] = {
     AlertEvent.STEADY: EventTexts(
         headline=_constant("STEADY again"),
         sms=lambda it: f"now {_state(it)}",
-        opening=lambda it: f"{it.target.name} is steady again: it is {_state(it)}.",
+        opening=_steady_opening,
         times=_tested_at,
         what_next=_constant("Alerts are sent as usual again."),
         counted=_number("steady again"),

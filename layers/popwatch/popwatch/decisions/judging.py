@@ -173,7 +173,7 @@ def _pass(
         certificate_warned_of=before.certificate_warned_of,
         expiring_certificate=find_expiring_certificate(chain, days, now),
         certificate_warnings=before.certificate_warnings or earlier_warning(before, chain, days, now),
-        changes=with_change(before.changes, now, policy.flap_per_hour) if before.failures else before.changes,
+        changes=_changes(before, policy, now, changed=before.failures > 0),
         flapping=before.flapping,
         degraded_tests=min(before.degraded_tests + 1, policy.failures_per_alert) if outcome.failed_addresses else 0,
         degraded_alerted=before.degraded_alerted,
@@ -248,7 +248,7 @@ def _fail(
         failures=before.failures + 1,
         failing_since=before.failing_since or now,
         caused_by=failing_parent,
-        changes=with_change(before.changes, now, policy.flap_per_hour) if first else before.changes,
+        changes=_changes(before, policy, now, changed=first),
         degraded_tests=0,
         failed_addresses=(),
         slow_tests=0,
@@ -331,6 +331,15 @@ def _is_due(before: Health, policy: Policy) -> bool:
     if before.alerts_sent and not alerted_at:
         alerted_at = before.failures - before.failures % policy.failures_per_alert
     return before.alert_held or before.failures + 1 - alerted_at >= policy.failures_per_alert
+
+
+def _changes(before: Health, policy: Policy, now: datetime, *, changed: bool) -> tuple[datetime, ...]:
+    """The changes with this test; of a target that has been steady until now, they wait until that is said.
+
+    It may have become steady in a maintenance, or between two tests, and this change is the first one after that.
+    """
+    was_steady = before.flapping and is_steady(before.changes, now, policy.flap_per_hour)
+    return with_change(before.changes, now, policy.flap_per_hour) if changed and not was_steady else before.changes
 
 
 def _report_flapping(after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
