@@ -167,18 +167,34 @@ def _judge_certain(
         changed = bool(expected.failures) and not _goes_on(expected, tested.policy)
     else:
         changed = not expected.failures and expected.state != "untested"
-    if changed and tested.policy.flap_per_hour:
-        recent = tuple(at for at in expected.changes if at >= tested.at - HOUR - SKEW)
-        expected = replace(expected, changes=(*recent, tested.at))
-    if tested.passed:
-        likely = [_passed(expected, tested.policy, silenced=silenced)]
-    else:
-        likely = _failed(expected, tested, parent, silenced=silenced)
-    if not silenced:
-        likely = [one for expectation in likely for one in (expectation, *_of_flapping(expectation, tested, expected))]
-        likely += [about for one in likely for about in _of_server(one, tested)]
-    found += [it for one in likely for it in _of_too_many(one, tested, expected, silenced=silenced)]
+    for counted in _with_change(expected, tested) if changed else [expected]:
+        if tested.passed:
+            likely = [_passed(counted, tested.policy, silenced=silenced)]
+        else:
+            likely = _failed(counted, tested, parent, silenced=silenced)
+        if not silenced:
+            likely = [it for one in likely for it in (one, *_of_flapping(one, tested, counted))]
+            likely += [about for one in likely for about in _of_server(one, tested)]
+        found += [it for one in likely for it in _of_too_many(one, tested, counted, silenced=silenced)]
     return [_unsure(one) if any(_differ_in_flapping(one, other) for other in found) else one for one in found]
+
+
+def _with_change(expected: ExpectedState, tested: Tested) -> list[ExpectedState]:
+    """The state with a change from passed to failed or back; of who has been steady until then it does not count.
+
+    Within a few seconds of the time from which it is steady, and where it may flap, both are possible.
+    """
+    limit = tested.policy.flap_per_hour
+    if not limit:
+        return [expected]
+    recent = tuple(at for at in expected.changes if at >= tested.at - HOUR - SKEW)
+    changed = replace(expected, changes=(*recent, tested.at))
+    may_flap = expected.flapping or expected.unsure_if_flapping
+    last, steady_from = max(expected.changes, default=None), tested.at - 2 * HOUR / limit
+    if not may_flap or (last and last > steady_from + SKEW):
+        return [changed]
+    certain = expected.flapping and not expected.unsure_if_flapping and (last is None or last < steady_from - SKEW)
+    return [expected] if certain else [expected, changed]
 
 
 def _without_login(
