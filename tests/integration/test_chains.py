@@ -96,7 +96,7 @@ def test_a_chain_has_the_verdict_of_the_table(kind: str, chain: Chain) -> None:
         ("cross-signed, the newer root is trusted", [LEAF, "root Root"], ["Root"]),
         ("cross-signed, the older root is trusted", [LEAF, "intermediate Root", "root Older"], []),
         ("cross-signed by a root that has expired", [LEAF, "root Root"], ["Root"]),
-        ("server without a subject", ["leaf ", "root Root"], []),
+        ("server without a subject", [LEAF, "root Root"], []),
     ],
 )
 def test_the_chain_that_was_verified(kind: str, verified: list[str], unneeded: list[str]) -> None:

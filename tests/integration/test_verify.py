@@ -1,10 +1,12 @@
 """`popwatch verify` on moto, which runs no function: what it asks for, what it leaves behind, what it gives away."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import boto3
+import click
 import pytest
 
 from popwatch.model.outcomes import ErrorCode
@@ -142,12 +144,19 @@ def test_a_run_that_may_go_on_is_left_alone(night: Night, monkeypatch: pytest.Mo
     assert len(there) == 2
     with pytest.raises(UserError, match="may be going on"):
         _announce(second, ask=False, to_stderr=True)
-    asked: list[str] = []
-    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(UserError, match=r"add --yes\. Nothing was created or sent\."):
         _announce(second, ask=True, to_stderr=True)
-    assert asked == []
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    with pytest.raises(click.Abort):
+        _announce(second, ask=True, to_stderr=True)
+    asked: list[str] = []
+
+    def agree(text: str, **_: object) -> bool:
+        asked.append(text)
+        return True
+
+    monkeypatch.setattr("click.confirm", agree)
     assert second.remove() == []
     assert first.leftovers() == there
     _announce(second, ask=True, to_stderr=True)

@@ -148,8 +148,7 @@ def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
         if not ask:
             raise UserError(f"{warning} Wait until then, or run it without --yes if the other was killed.")
         announce(warning)
-        _refuse_without_terminal()
-        click.confirm("Was it killed?", abort=True, err=to_stderr)
+        _confirm("Was it killed?", to_stderr=to_stderr)
     earlier = frozenset(map(temporary.run_of, left)) - young | going_on
     for name in left:
         if temporary.run_of(name) in earlier:
@@ -159,8 +158,7 @@ def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
     for receiver in receivers:
         announce(f"- {receiver}")
     if ask:
-        _refuse_without_terminal()
-        click.confirm("Go on?", abort=True, err=to_stderr)
+        _confirm("Go on?", to_stderr=to_stderr)
     temporary.earlier = earlier
     refused = temporary.remove()
     if refused:
@@ -169,10 +167,16 @@ def _announce(temporary: Temporary, *, ask: bool, to_stderr: bool) -> None:
         )
 
 
-def _refuse_without_terminal() -> None:
-    """Raise UserError if there is no terminal to ask a question."""
-    if not sys.stdin.isatty():
-        raise UserError("There is no terminal to ask the question: add --yes. Nothing was created or sent.")
+def _confirm(question: str, *, to_stderr: bool) -> None:
+    """Ask a question; a pipe may answer. Raises UserError if nothing does, and click.Abort for a no."""
+    try:
+        agreed = click.confirm(question, err=to_stderr)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise UserError("There is no terminal to ask the question: add --yes. Nothing was created or sent.") from None
+    if not agreed:
+        raise click.Abort
 
 
 def _over_at(run_id: str) -> datetime:

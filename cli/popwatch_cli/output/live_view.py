@@ -13,7 +13,7 @@ from rich.text import Text
 from popwatch.queries.status import FleetStatus
 from popwatch_cli.options import NARROWEST
 from popwatch_cli.output.status_table import LAST_TEST, banner, cells, headline, table_of
-from popwatch_cli.output.terminal import fitted, print_fitted, too_narrow, wrapped
+from popwatch_cli.output.terminal import fitted, print_fitted, room_of, too_narrow, wrapped
 
 MARGIN = "  | "
 """Before each line of an email: with it, the lines that default texts are wrapped to fit into 80 columns."""
@@ -111,7 +111,7 @@ class View:
     def _print(self, text: str) -> None:
         """Print rich markup after the time; what does not fit goes on beside the time."""
         clock = _clock() + " "
-        room = self._console.width - len(clock)
+        room = room_of(self._console) - len(clock)
         lines = fitted(text, room).split("\n")
         between = Text("\n" + " " * len(clock))
         self._console.print(Text(clock, "dim") + between.join(lines), highlight=False, soft_wrap=True)

@@ -83,7 +83,12 @@ def fitted(markup: str, width: int) -> Text:
 
 def print_fitted(console: Console, markup: str) -> None:
     """Print rich markup in lines of the console's width, without breaking a word."""
-    console.print(fitted(markup, console.width), highlight=False, soft_wrap=True)
+    console.print(fitted(markup, room_of(console)), highlight=False, soft_wrap=True)
+
+
+def room_of(console: Console) -> int:
+    """Characters of a line of a console; one that wraps nothing itself, as for a pipe, has room for all."""
+    return UNLIMITED if console.soft_wrap else console.width
 
 
 def repeat_options(text: str) -> str:
