@@ -123,12 +123,12 @@ class Logins:
     def _counted(self, name: str, stored: CredentialChanged, test: facts.Tested) -> list[LoginTried | None]:
         """The logins that may count against a revision since it was last accepted; None for each of the dead.
 
-        What is accepted as the batch of a test begins, it may not know yet.
+        What another batch is accepted with as the batch of a test begins, it may not know yet.
         """
         tried = [one for one in self.tried[name] if one.number == stored.number and one.order < test.order]
         began = self._began.get(test.invocation, test.at) - NOTED_WITHIN
-        known = [one.order for one in tried if one.answer in ("accepted", "in-use") and self._answered(one) < began]
-        accepted = max(known, default=stored.order)
+        known = (one for one in tried if one.invocation == test.invocation or self._answered(one) < began)
+        accepted = max((one.order for one in known if one.answer in ("accepted", "in-use")), default=stored.order)
         died = bisect_left(self._died, test.order) - bisect_left(self._died, accepted)
         # One that was under way as another was accepted may have been answered after it.
         refused = [one for one in tried if one.answer in REFUSALS and self._answered(one) > self.time(accepted)]

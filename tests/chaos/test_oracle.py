@@ -21,7 +21,12 @@ HOURS_OF_DAYS = 50.0
 SOON = ("one failure more", "every second alert dropped", "rejections not counted")
 """These are found within seconds."""
 
-RARE = {"held back tests pass": ["held/1"], "left behind for ever": ["left/6"]}
+RARE = {
+    "held back tests pass": ["held/1"],
+    "left behind for ever": ["left/6"],
+    "what comes behind is left": ["behind/0"],
+    "LOGIN-DELAY ends an outage": ["delay/34"],
+}
 """Mistakes that few installations show, and some that do: without the mistake nothing is wrong there."""
 
 
