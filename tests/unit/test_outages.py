@@ -50,6 +50,11 @@ def after_tests(
     return health, found
 
 
+def silenced_at(now: datetime, policy: Policy) -> Policy:
+    """The policy with a silence of the minute that begins now."""
+    return replace(policy, silence=Silence(OnceWindow(now, now + MINUTE)))
+
+
 def events(messages: Iterable[AlertMessage]) -> list[str]:
     return [f"{message.event} {message.attributes.get('alert_number', '')}".strip() for message in messages]
 
@@ -364,7 +369,7 @@ def test_every_alerted_outage_is_closed_whatever_holds_it(
     due = False
     for minute, (letter, silent, late, parent) in enumerate(tests):
         now = START + minute * MINUTE
-        within = replace(policy, silence=Silence(OnceWindow(now, now + MINUTE))) if silent else policy
+        within = silenced_at(now, policy) if silent else policy
         outcome = PASSED if letter == "." else FAILED
         judgement = judge(health, outcome, within, now, "gateway" if parent else "", silenced=late)
         health, alert = judgement.health, judgement.alert
@@ -424,7 +429,7 @@ def test_every_figure_is_that_of_the_servers_log(
         now = START + minute * MINUTE
         history.append(Found(now, letter == ".", silent))
         outcome = replace(PASSED if letter == "." else FAILED, started_at=now)
-        within = replace(policy, silence=Silence(OnceWindow(now, now + MINUTE))) if silent else policy
+        within = silenced_at(now, policy) if silent else policy
         judgement = judge(health, outcome, within, now, "gateway" if parent else "")
         if judgement.alert:
             found = rows(render(target, health, judgement, outcome, now))
@@ -647,7 +652,7 @@ def test_outages_of_a_history_are_those_of_the_servers_log(
     tests = [*tests, *[(".", False)] * (passes_per_recovery + 1)]
     for minute, (letter, silent) in enumerate(tests):
         now = START + minute * MINUTE
-        within = replace(policy, silence=Silence(OnceWindow(now, now + MINUTE))) if silent else policy
+        within = silenced_at(now, policy) if silent else policy
         judgement = judge(health, PASSED if letter == "." else FAILED, within, now)
         health = judgement.health
         transitions += [judgement.transition] if judgement.transition else []
@@ -687,7 +692,7 @@ def test_adjacent_periods_add_up(
     health, transitions = UP, []
     for minute, (letter, silent) in enumerate(tests):
         now = START + minute * MINUTE
-        within = replace(policy, silence=Silence(OnceWindow(now, now + MINUTE))) if silent else policy
+        within = silenced_at(now, policy) if silent else policy
         judgement = judge(health, PASSED if letter == "." else FAILED, within, now)
         health = judgement.health
         transitions += [judgement.transition] if judgement.transition else []

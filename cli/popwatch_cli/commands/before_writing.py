@@ -89,5 +89,10 @@ def warn_of_idle_fields(items: Iterable[Item], defaults: Item, before: Mapping[s
 def confirm(question: str = "Write this?", otherwise: str = "Nothing was written.") -> bool:
     """The answer to a question. Raises UserError, which ends with `otherwise`, if there is no terminal to ask it."""
     if not sys.stdin.isatty():
-        raise UserError(f"There is no terminal to ask the question: add --yes. {otherwise}")
+        raise no_terminal(otherwise)
     return click.confirm(question)
+
+
+def no_terminal(otherwise: str) -> UserError:
+    """The error of a question that nothing answers; `otherwise` says what was not done."""
+    return UserError(f"There is no terminal to ask the question: add --yes. {otherwise}")

@@ -16,6 +16,7 @@ from popwatch import __version__
 from popwatch.decisions.schedule import TICK
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import clean, clean_whole, counted, iso
+from popwatch_cli.commands.before_writing import no_terminal
 from popwatch_cli.doctor.aws_state import AwsState
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
@@ -174,7 +175,7 @@ def _confirm(question: str, *, to_stderr: bool) -> None:
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        raise UserError("There is no terminal to ask the question: add --yes. Nothing was created or sent.") from None
+        raise no_terminal("Nothing was created or sent.") from None
     if not agreed:
         raise click.Abort
 

@@ -125,7 +125,7 @@ class LoginVerdict(StrEnum):
     REJECTED = "rejected"
     """The server does not accept the user or the secret (RFC 3206 section 4)."""
     UNCLEAR = "unclear"
-    """Refused without a response code, or by a reply that is none of POP3's: by the server's fault, or because of the
+    """Refused without a response code, or by a reply that is not one of POP3: by the server's fault, or because of the
     user or the secret."""
     FAILED = "failed"
     """By the server's fault, or not answered."""

@@ -14,7 +14,7 @@ send next, until `ended` or `failure`. QUIT, and what a line may be, are the con
 What a refusal means depends on its response code (RFC 2449 section 8, RFC 3206): `[IN-USE]` and `[LOGIN-DELAY]` are how
 a server in order answers; `[AUTH]` is about the user or the secret; `[SYS/TEMP]` and `[SYS/PERM]` are about the server.
 A server that announces AUTH-RESP-CODE gives the code `[AUTH]` if it is about the user, so without a code its refusal is
-its own fault; of any other server it is not known. A reply to the secret that is none of POP3's, or that has no end,
+its own fault; of any other server it is not known. A reply to the secret that is not one of POP3, or does not end,
 is a refusal as well, of which it is not known.
 
 What a server says once the login has begun is not shown, but for that code: its words may hold the secret in any form.

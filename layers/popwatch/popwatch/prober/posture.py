@@ -206,7 +206,7 @@ def _connections(target: Target) -> Connections:
     before_tls = (PostureQuestion.CAPA, *stls) if begins_in_clear else ()
     first = yield _Connection(relaxed, (*before_tls, PostureQuestion.CAPA))
     posture = _posture(first, begins_in_clear=begins_in_clear)
-    if posture.problem:
+    if first is None or posture.problem:
         return posture
     # The later connections are to the same address of the host: another one may be another server.
     relaxed = replace(relaxed, host=posture.address)
@@ -215,7 +215,7 @@ def _connections(target: Target) -> Connections:
         takes_user = _takes_user(user, posture.in_clear)
         why = _why_not_known(user) if takes_user is Answer.NOT_TESTED else ""
         posture = replace(posture, user_in_clear=takes_user, user_problem=why)
-        if first is None or not _has_accepted_stls(first.outcome):
+        if not _has_accepted_stls(first.outcome):
             return posture
     accepted: dict[TlsVersion, Answer] = {}
     for version in (TlsVersion.TLS_1_0, TlsVersion.TLS_1_1):
@@ -223,13 +223,9 @@ def _connections(target: Target) -> Connections:
         if can_offer(version):
             accepted[version] = _accepts((yield _Connection(relaxed, stls, version=version)))
     last = yield _Connection(replace(relaxed, verify_tls=True), stls)
-    if first and begins_in_clear and posture.stls is not Answer.YES:
+    if begins_in_clear and posture.stls is not Answer.YES:
         posture = _with_stls(posture, first, last, accepted.values())
-    elif (
-        first
-        and not any(map(_has_tls, (it.outcome for it in (first, last) if it)))
-        and Answer.YES not in accepted.values()
-    ):
+    elif not any(_has_tls(it.outcome) for it in (first, last) if it) and Answer.YES not in accepted.values():
         return _not_asked(first.outcome)
     chain, why = _trusts(last)
     if chain is Answer.NOT_TESTED:
@@ -393,13 +389,12 @@ def _to_sibling(relaxed: Target, port: int) -> _Connection:
     return _Connection(secure, handshake_only=port != POP3S_PORT)
 
 
-def _sibling(port: int, own: _Result | None, result: _Result | None) -> Sibling:
+def _sibling(port: int, own: _Result, result: _Result | None) -> Sibling:
     if result is None:
         return Sibling(port, reason="not tested")
     certificates = result.outcome.certificates
     if not certificates:
         return Sibling(port, reason=result.outcome.reason)
-    shown = own.certificate if own else b""
-    names = dns_names(shown)
+    names = dns_names(own.certificate)
     covers = bool(names) and names <= dns_names(result.certificate)
-    return Sibling(port, certificates[0], is_same=shown == result.certificate, covers_names=covers)
+    return Sibling(port, certificates[0], is_same=own.certificate == result.certificate, covers_names=covers)

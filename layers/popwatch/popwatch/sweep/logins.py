@@ -211,7 +211,7 @@ class Logins:
             if credential.mechanism is Mechanism.XOAUTH2 and result.verdict is LoginVerdict.REJECTED:
                 self._tokens.forget(name)
             self._write(name, lambda state: after_login(state, self._revisions[name], target_id, result, self._clock()))
-            self._report(self._states[credential.name])
+            self._report(self._states[name])
 
     def _report(self, state: CredentialState) -> None:
         """Publish what is to be said of a credential and has not been."""
