@@ -370,7 +370,9 @@ def _of_too_many(
     expectation = _with_allowance(expectation, before.full_at, throttled=throttled)
     if not throttled and expectation.event is None:
         return [expectation]
-    each, full_at = allowance_interval(most), max(before.full_at or tested.at, tested.at)
+    each = allowance_interval(most)
+    latest = tested.at + DAY - (1 if throttled else 2) * each  # no hold is longer than two messages take to come back
+    full_at = min(max(before.full_at or tested.at, tested.at), latest)
     has_room = {full_at + 3 * each - DAY <= tested.at + skew for skew in (-SKEW, SKEW)}
     used = _with_allowance(expectation, full_at + each, throttled=False)
     if not most:

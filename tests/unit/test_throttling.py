@@ -122,6 +122,15 @@ def test_more_alerts_for_an_outage_make_more_for_a_day() -> None:
     assert [allowance(Policy(max_alerts=number)) for number in (1, 3, 4, 20)] == [24, 24, 30, 126]
 
 
+@pytest.mark.parametrize("hours", [23.2, 40])
+def test_a_hold_lasts_two_hours_at_most_also_after_the_allowance_became_smaller(hours: float) -> None:
+    """As after messages of a policy with 9 alerts an outage, or with a damaged time."""
+    full_at = START + timedelta(hours=hours)
+    found = list(after_each("x." * 120, health=replace(HEALTHY, allowance_full_at=full_at)))
+    assert alerts(found)[:2] == [(0, "throttled"), (120, "unthrottled")]
+    assert held_until(found[1][1], POLICY) == START + 2 * HOUR
+
+
 def test_what_is_held_is_stored() -> None:
     """And is read again."""
     health = replace(HEALTHY, allowance_full_at=START, throttled=HeldAlerts(START, {"down": 5, "restored": 1}, 3))

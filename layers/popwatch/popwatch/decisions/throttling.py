@@ -38,8 +38,10 @@ def throttle(before: Health, judgement: Judgement, policy: Policy, now: datetime
         held = None
     if held is None and due is None:
         return _with(judgement, None, full_at if full_at and full_at > now else None, None)
-    full_at = min(max(full_at or now, now), now + DAY)  # nothing damaged holds for longer
     each = DAY / allowance(policy)
+    # Neither a smaller allowance than before nor a damaged record makes a hold longer than RESERVED messages take.
+    latest = now + DAY - (RESERVED if held is None else RESERVED - 1) * each
+    full_at = min(max(full_at or now, now), latest)
     has_room = full_at + (1 + RESERVED) * each <= now + DAY
     if held is None:
         if has_room or not policy.max_alerts:
