@@ -194,7 +194,8 @@ def _with_change(expected: ExpectedState, tested: Tested) -> list[ExpectedState]
     if not may_flap or (last and last > steady_from + SKEW):
         return [changed]
     certain = expected.flapping and not expected.unsure_if_flapping and (last is None or last < steady_from - SKEW)
-    return [expected] if certain else [expected, changed]
+    # Of two that nothing can be seen of the first is taken: later it had better know of a change too many than too few.
+    return [expected] if certain else [changed, expected]
 
 
 def _without_login(

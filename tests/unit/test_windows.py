@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popwatch.model.windows import parse_timezone, parse_window
+from popwatch.model.windows import OnceWindow, parse_timezone, parse_window
 
 
 def inside(window: object, time: str) -> bool:
@@ -124,3 +124,15 @@ def test_a_single_window_when_clocks_change(begin: str, until: str, minutes_utc:
     midnight = datetime.fromisoformat(f"{begin[:10]}T00:00+00:00")
     open_at = [minute for minute in range(24 * 60) if window.contains(midnight + timedelta(minutes=minute))]
     assert (open_at[0], open_at[-1] + 1) == minutes_utc
+
+
+def test_a_single_window_that_ends_before_it_begins_when_clocks_change() -> None:
+    """There is no 02:30, so it would begin at 03:30, and end a quarter of an hour before."""
+    with pytest.raises(ValueError, match="later"):
+        parse_window({"from": "2027-03-28T02:30", "until": "2027-03-28T03:15"}, parse_timezone("Europe/Berlin"))
+
+
+def test_a_single_window_from_the_first_to_the_second_of_one_time() -> None:
+    """From 02:45 in summer time until 02:15 in winter time: half an hour."""
+    window = parse_window({"from": "2027-10-31T02:45", "until": "2027-10-31T02:15+01:00"}, parse_timezone("Europe/Berlin"))
+    assert window == OnceWindow(datetime(2027, 10, 31, 0, 45, tzinfo=UTC), datetime(2027, 10, 31, 1, 15, tzinfo=UTC))

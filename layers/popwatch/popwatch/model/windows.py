@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, time, tzinfo
+from datetime import UTC, datetime, time, tzinfo
 from zoneinfo import ZoneInfo
 
 from popwatch.model.text import did_you_mean
@@ -111,7 +111,7 @@ def parse_timezone(value: object) -> tzinfo:
 
 
 def parse_time(text: str, zone: tzinfo) -> datetime:
-    """A time in ISO 8601, in `zone` if it has no offset; raises ValueError for anything else."""
+    """A time in ISO 8601, which is in `zone` if it has no offset, as one in UTC; raises ValueError for anything else."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -120,7 +120,8 @@ def parse_time(text: str, zone: tzinfo) -> datetime:
         ) from None
     if not FIRST_YEAR <= found.year <= LAST_YEAR:  # others have no equivalent in some time zones
         raise ValueError(f"a time must be in the years {FIRST_YEAR} to {LAST_YEAR}")
-    return found if found.tzinfo else found.replace(tzinfo=zone)
+    # In UTC, as Python compares two times of one zone by their clocks, which may be wrong when these change.
+    return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def _parse_time_of_day(text: str) -> time:
