@@ -134,5 +134,6 @@ def test_a_single_window_that_ends_before_it_begins_when_clocks_change() -> None
 
 def test_a_single_window_from_the_first_to_the_second_of_one_time() -> None:
     """From 02:45 in summer time until 02:15 in winter time: half an hour."""
-    window = parse_window({"from": "2027-10-31T02:45", "until": "2027-10-31T02:15+01:00"}, parse_timezone("Europe/Berlin"))
+    written = {"from": "2027-10-31T02:45", "until": "2027-10-31T02:15+01:00"}
+    window = parse_window(written, parse_timezone("Europe/Berlin"))
     assert window == OnceWindow(datetime(2027, 10, 31, 0, 45, tzinfo=UTC), datetime(2027, 10, 31, 1, 15, tzinfo=UTC))
