@@ -111,7 +111,7 @@ def parse_timezone(value: object) -> tzinfo:
 
 
 def parse_time(text: str, zone: tzinfo) -> datetime:
-    """A time in ISO 8601, which is in `zone` if it has no offset, as one in UTC; raises ValueError for anything else."""
+    """A time in UTC from ISO 8601, which is in `zone` if it has no offset; raises ValueError for anything else."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
