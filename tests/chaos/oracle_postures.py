@@ -47,7 +47,14 @@ _STLS_WITHOUT_TLS = "STLS is as good as gone: the server accepts it, and TLS is 
 _SIDES = ("in_clear", "in_tls")
 """The two replies to CAPA."""
 
-_WEAK = {"CRAM-MD5": "RFC 2195", "NTLM": "RFC 5034"}
+_WEAK = {"CRAM-MD5": "RFC 2195", "NTLM": "MS-NLMP"}
+
+_CAPABILITIES = {
+    "TOP": "RFC 2449 section 6.1",
+    "RESP-CODES": "RFC 2449 section 6.4",
+    "PIPELINING": "RFC 2449 section 6.6",
+    "UIDL": "RFC 2449 section 6.8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ def _removed(before: Answers, now: Answers) -> Iterator[Change]:
     for name in sorted(was - offered):
         kind, _, mechanism = name.rpartition(" ")
         if mechanism not in _WEAK:
-            source = "RFC 5034 section 3" if kind else "RFC 2449 section 6"
+            source = "RFC 5034 section 3" if kind else _CAPABILITIES[mechanism]
             yield Change("removed", name, _OFFER_NO_LONGER[kind].format(mechanism), source)
 
 

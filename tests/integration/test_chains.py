@@ -11,7 +11,10 @@ import certifi
 import pytest
 
 from popwatch.model.fields import TlsVersion
+from popwatch.model.posture import CHAIN_ADVICE
 from popwatch.prober import tls
+from popwatch.prober.posture import _UNTRUSTED
+from popwatch.prober.tls_failures import _VERIFY_REASONS
 from tests.chain_verdicts import verdict
 from tests.chains import Chain, chains
 
@@ -136,3 +139,10 @@ def test_the_context_says_all_that_decides() -> None:
         assert not [cipher["name"] for cipher in found.get_ciphers() if cipher["name"].startswith("DHE")]
     flags = tls.context(True, "").verify_flags
     assert flags.value == 0x8000 | 0x80000, flags
+
+
+def test_each_reason_of_an_untrusted_chain_has_its_own_advice() -> None:
+    """What a posture test counts as untrusted is what a verification can end with, and each has another remedy."""
+    reasons = {chain.reason for chain in CHAINS.values() if chain.reason}
+    assert reasons == set(CHAIN_ADVICE) == _UNTRUSTED >= set(_VERIFY_REASONS.values())
+    assert len(set(CHAIN_ADVICE.values())) == len(CHAIN_ADVICE)

@@ -206,9 +206,58 @@ def test_each_kind_has_its_texts(kind: PostureIssue) -> None:
     for it in found:
         assert it.text.endswith(".")
         assert it.action.endswith(".")
-        assert it.source.startswith("RFC ")
-        assert "{" not in it.text + it.action
+        assert it.source.startswith(("RFC ", "Microsoft's MS-"))
+        assert "{" not in it.text + it.action + it.source
         assert it.about in it.text
+
+
+SOURCES = {
+    "ANONYMOUS": "RFC 4505",
+    "CRAM-MD5": "RFC 2195",
+    "DIGEST-MD5": "RFC 6331",
+    "KERBEROS_V4": "RFC 2222 section 7.1, obsoleted by RFC 4422",
+    "NTLM": "Microsoft's MS-NLMP section 1.6",
+    "TOP": "RFC 2449 section 6.1, RFC 1939 section 7",
+    "USER": "RFC 2449 section 6.2, RFC 1939 section 7",
+    "RESP-CODES": "RFC 2449 section 6.4",
+    "PIPELINING": "RFC 2449 section 6.6",
+    "UIDL": "RFC 2449 section 6.8, RFC 1939 section 7",
+    "AUTH-RESP-CODE": "RFC 3206 section 6",
+    "UTF8": "RFC 6856 section 2",
+}
+
+
+def test_each_mechanism_and_capability_has_its_own_source() -> None:
+    """A document that defines it, or says that it is weak or obsolete."""
+    mechanisms = tuple(it.removeprefix("SASL ") for it in KNOWN[14:])
+    none, all_ = CapaReply(), CapaReply(KNOWN[1:14], mechanisms)
+    weak = worse(replace(GOOD, in_tls=none).summary, replace(GOOD, in_tls=all_))
+    removed = worse(replace(GOOD, in_tls=all_).summary, replace(GOOD, in_tls=none))
+    found = [*weak, *(it for it in removed if it.kind == PostureIssue.CAPABILITY_REMOVED)]
+    assert {it.about: it.source for it in found} == SOURCES
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("tls-untrusted", "authority that clients trust"),
+        ("tls-issuer-missing", "followed by every intermediate one"),
+        ("tls-chain-expired", "install the chain that its authority issues now"),
+        ("tls-chain-invalid", "A certificate breaks a rule"),
+        ("tls-certificate-expired", "Renew the certificate"),
+        ("tls-certificate-not-yet-valid", "a clock is wrong"),
+        ("tls-name-mismatch", "for the name by which clients reach this server"),
+        ("tls-weak-key", "2,048 bits"),
+        ("tls-weak-signature", "SHA-256"),
+        ("of a later version", "a whole chain of certificates that are valid"),
+    ],
+)
+def test_what_to_do_about_a_chain_fits_the_reason(reason: str, words: str) -> None:
+    """Sending intermediate certificates mends one reason alone, and renewing another one."""
+    [found] = worse(GOOD.summary, replace(GOOD, chain=NO, chain_reason=reason))
+    assert words in found.action
+    assert ("fullchain" in found.action) is (reason == "tls-issuer-missing")
+    assert ("Renew the certificate" in found.action) is (reason == "tls-certificate-expired")
 
 
 @pytest.mark.parametrize("changed", [changed for changed, _ in CHANGES.values()], ids=CHANGES)

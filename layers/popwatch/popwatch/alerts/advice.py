@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode, Outcome
+from popwatch.model.posture import CHAIN_ADVICE
 
 ADVICE = {
     "refused": "Nothing listens on this port, or a firewall rejects it. POP3 and STLS use 110, implicit TLS uses 995.",
@@ -56,7 +57,7 @@ ADVICE = {
         "Plain text followed the reply to STLS, before TLS began: someone on the way may add commands (CVE-2011-0411), "
         "or the server is faulty. Use {tls=implicit} on port 995, and update the server."
     ),
-    "tls-certificate-not-yet-valid": "Compare the clocks of the server and of this machine.",
+    "tls-certificate-not-yet-valid": CHAIN_ADVICE["tls-certificate-not-yet-valid"],
     "service-unavailable": "The server answers, but says that it cannot serve clients now.",
     "tls-certificate-expired": "Renew the certificate, and let the server load it; {verify_tls=false} skips the check.",
     "tls-chain-expired": "The server must send another: install the chain that its authority issues now.",

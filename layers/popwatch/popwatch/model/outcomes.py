@@ -123,7 +123,7 @@ class LoginVerdict(StrEnum):
     LOGIN_DELAY = "login-delay"
     """The server wants more time between two logins (RFC 2449 section 8.1.1)."""
     REJECTED = "rejected"
-    """The server does not accept the user or the secret (RFC 3206 section 4)."""
+    """The server does not accept the user or the secret (RFC 3206 section 5)."""
     UNCLEAR = "unclear"
     """Refused without a response code, or by a reply that is not one of POP3: by the server's fault, or because of the
     user or the secret."""

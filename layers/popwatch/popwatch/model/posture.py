@@ -59,17 +59,32 @@ _KNOWN = (_CAPA_ANSWERED, *_CAPABILITIES, *(f"SASL {name}" for name in _MECHANIS
 """What a summary has a bit for, in this order: append only. The registries of IANA, "POP3 Extension Mechanism" and
 "SASL Mechanisms". What is not in it is shown, but its removal is not noticed."""
 
-_NEEDED = ("TOP", "USER", "RESP-CODES", "PIPELINING", "UIDL", "AUTH-RESP-CODE", "UTF8")
-"""Capabilities that clients use, so that they miss one that is removed."""
+_NEEDED = {
+    "TOP": "RFC 2449 section 6.1, RFC 1939 section 7",
+    "USER": "RFC 2449 section 6.2, RFC 1939 section 7",
+    "RESP-CODES": "RFC 2449 section 6.4",
+    "PIPELINING": "RFC 2449 section 6.6",
+    "UIDL": "RFC 2449 section 6.8, RFC 1939 section 7",
+    "AUTH-RESP-CODE": "RFC 3206 section 6",
+    "UTF8": "RFC 6856 section 2",
+}
+"""Capabilities that clients use, so that they miss one that is removed, and where each is defined."""
 
 _WEAK = {
     "ANONYMOUS": "RFC 4505",
     "CRAM-MD5": "RFC 2195",
     "DIGEST-MD5": "RFC 6331",
-    "KERBEROS_V4": "RFC 4422",
-    "NTLM": "RFC 5034",
+    "KERBEROS_V4": "RFC 2222 section 7.1, obsoleted by RFC 4422",
+    "NTLM": "Microsoft's MS-NLMP section 1.6",
 }
-"""Mechanisms that should not be offered, and where that, or the mechanism, is written."""
+"""Mechanisms that should not be offered, and where that, or the mechanism, is written.
+
+RFC 4422 replaces RFC 2222 without the mechanism KERBEROS_V4. MS-NLMP, which defines NTLM, discourages its use:
+https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-nlmp/505a64e4-089c-47ec-bad8-32b9c2cd8da9
+"""
+
+_SOURCES = {**_WEAK, **_NEEDED}
+"""Where a mechanism or a capability is written about."""
 
 _PLAINTEXT = ("PLAIN", "LOGIN")
 
@@ -356,20 +371,39 @@ class _Wording:
     action: str
 
 
-_FOR_ITS_DATES = "Renew the certificate, and reload the server."
-_TRUST = {
+CHAIN_ADVICE = {
+    "tls-untrusted": (
+        "Use a certificate of an authority that clients trust. If it is of your own authority, give that authority's"
+        " certificate in the target's `ca_pem`; if it is signed by itself on purpose, this one."
+    ),
+    "tls-issuer-missing": (
+        "Let the server send its certificate followed by every intermediate one (the file that authorities call"
+        " fullchain), and reload it. If the issuer is your own authority, give its certificate in the target's"
+        " `ca_pem`."
+    ),
+    "tls-chain-expired": (
+        "An intermediate certificate or the root has expired: install the chain that its authority issues now, and"
+        " reload the server. If it is the root of your own authority, renew that, also in the target's `ca_pem`."
+    ),
+    "tls-chain-invalid": (
+        "A certificate breaks a rule: its purpose, or what its issuer may sign, as where the issuer is not an"
+        " authority. Have it issued anew by an authority, and reload the server."
+    ),
+    "tls-certificate-expired": "Renew the certificate, and reload the server.",
+    "tls-certificate-not-yet-valid": (
+        "It was installed too early, or a clock is wrong: use the one before until it is valid, or compare the clock"
+        " of the machine that issued it with that of the one that tests."
+    ),
     "tls-name-mismatch": "Use a certificate for the name by which clients reach this server.",
-    "tls-certificate-expired": _FOR_ITS_DATES,
-    "tls-certificate-not-yet-valid": _FOR_ITS_DATES,
-    "tls-weak-key": "Use a certificate with an RSA key of 2,048 bits or more, or an ECDSA key.",
-    "tls-weak-signature": "Use a certificate that is signed with SHA-256.",
+    "tls-weak-key": "Use a certificate, and intermediate ones, with RSA keys of 2,048 bits or more, or ECDSA keys.",
+    "tls-weak-signature": "Use a certificate, and intermediate ones, that are signed with SHA-256.",
 }
-"""What to do about a chain that is not trusted, by the reason."""
+"""What to do about a chain that is not trusted, by the reason of the failed test."""
 
 _WHOLE_CHAIN = (
-    "Let the server send its certificate followed by every intermediate one (the file that authorities call"
-    " fullchain), and reload it."
+    "Let the server send a whole chain of certificates that are valid, and of an authority that clients trust."
 )
+"""For a reason of a later version."""
 
 _OLD_TLS = "Set the lowest version to TLS 1.2 (Dovecot: ssl_min_protocol = TLSv1.2), and restart the server."
 
@@ -424,7 +458,7 @@ _WORDINGS = {
     PostureIssue.CAPABILITY_REMOVED: _Wording(
         "",
         "The server no longer offers {about}: clients that need it stop working.",
-        "RFC 2449 section 6",
+        "{source}",
         "If that was not meant, compare the server's configuration with that of before its last change.",
     ),
     PostureIssue.CAPABILITIES_GONE: _Wording(
@@ -584,7 +618,7 @@ def _wording(kind: PostureIssue, about: str) -> _Wording:
 def _finding(kind: PostureIssue, about: str, *, changed: bool) -> PostureFinding:
     wording = _wording(kind, about)
     text, source, to_do = (
-        part.format(about=about, action=_TRUST.get(about, _WHOLE_CHAIN), source=_WEAK.get(about, ""))
+        part.format(about=about, action=CHAIN_ADVICE.get(about, _WHOLE_CHAIN), source=_SOURCES.get(about, ""))
         for part in (wording.change if changed else wording.state, wording.source, wording.action)
     )
     return PostureFinding(kind, about, text, source, to_do)

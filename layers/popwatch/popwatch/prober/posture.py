@@ -15,7 +15,7 @@ from typing import Any
 
 from popwatch.model.fields import TlsMode, TlsVersion
 from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode, Outcome, Phase
-from popwatch.model.posture import MAX_SIBLINGS, Answer, CapaReply, Posture, Sibling
+from popwatch.model.posture import CHAIN_ADVICE, MAX_SIBLINGS, Answer, CapaReply, Posture, Sibling
 from popwatch.model.targets import Target
 from popwatch.model.text import clean
 from popwatch.prober.capabilities import Capabilities
@@ -60,10 +60,8 @@ _NO_TLS = ("plain-text-on-tls-port", _PLAIN_TEXT, "tls-handshake-failed", "close
 _OF_THE_VERSION = "tls-version-unsupported"
 """Why a handshake failed, if it may succeed with an older client."""
 
-_UNTRUSTED = {
-    *("tls-untrusted", "tls-issuer-missing", "tls-chain-expired", "tls-chain-invalid", "tls-certificate-expired"),
-    *("tls-certificate-not-yet-valid", "tls-name-mismatch", "tls-weak-key", "tls-weak-signature"),
-}
+_UNTRUSTED = frozenset(CHAIN_ADVICE)
+"""Why a handshake failed, if the chain is not trusted."""
 
 _TLS_NOT_ACCEPTED = {*_UNTRUSTED, "tls-client-certificate-required", "tls-legacy-renegotiation"}
 """Why a handshake failed, if the server has TLS and popwatch does not accept it, or is not accepted itself."""
@@ -292,7 +290,7 @@ def _capa_reply(offered: Capabilities | None) -> CapaReply | None:
 def _takes_user(result: _Result | None, in_clear: CapaReply | None) -> Answer:
     """Whether USER is accepted before TLS.
 
-    A server that lists USER (RFC 2449 section 6.3) and refuses it is in trouble, or does not know that name, unless it
+    A server that lists USER (RFC 2449 section 6.2) and refuses it is in trouble, or does not know that name, unless it
     says that it wants TLS: Courier lists USER in any case.
     """
     reply = result.user_reply if result else b""

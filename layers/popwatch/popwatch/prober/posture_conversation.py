@@ -15,7 +15,7 @@ NOBODY = "nobody@popwatch.invalid"
 
 
 def in_trouble(line: bytes) -> bool:
-    """Whether a reply says that the server is not itself now: `[SYS/TEMP]`, `[SYS/PERM]` (RFC 3206 section 3)."""
+    """Whether a reply says that the server is not itself now: `[SYS/TEMP]`, `[SYS/PERM]` (RFC 3206 section 4)."""
     return b"[SYS/" in line.upper()
 
 
