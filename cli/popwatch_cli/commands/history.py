@@ -32,6 +32,7 @@ from popwatch.reports.totals import add_up_one, merge
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import SINCE, UNTIL, ZONE, period_of
+from popwatch_cli.outage_alerts import count_alerts
 from popwatch_cli.output.columns import Column, stacked, widest
 from popwatch_cli.output.report_text import NOT_COUNTED, certificate, intervention, share
 from popwatch_cli.output.sparkline import Point, sparkline
@@ -231,19 +232,13 @@ def _present(past: TargetHistory) -> Iterator[str]:
 
 def _outages(past: TargetHistory, zone: tzinfo, width: int) -> Iterator[str]:
     """The outages as lines of rich markup; where there is no room for it, the error stands below its outage."""
-    alerts = [event.tick for event in past.events if event.kind is EventKind.ALERT]
-    # An outage begins when its first test began, and an alert is stored by the tick of its test.
-    ticks = {event.what.at: event.tick for event in past.events if isinstance(event.what, Transition)}
-    # It ends with a passed test, and the alert that says so may come with a later one.
-    ends = {event.what.run_ended_at: event.tick for event in past.events if isinstance(event.what, Transition)}
     rows = []
-    for outage in past.figures.durations.outages:
+    outages = past.figures.durations.outages
+    for outage, sent in zip(outages, count_alerts(outages, past.events), strict=True):
         begin = f"before {_time(outage.begin, zone)}" if outage.begun_before else _time(outage.begin, zone)
         error = ErrorCode(outage.error).message if outage.error else ""
         seen = f"{error} ({clean(outage.reason, DETAIL_SHOWN)})" if outage.reason else error
         end = "goes on" if outage.goes_on else _time(outage.end, zone)
-        begin_tick = ticks.get(outage.begin, outage.begin)
-        sent = sum(begin_tick <= tick <= ends.get(outage.end, outage.end) for tick in alerts)
         rows.append(dict(zip(OUTAGE_RANKS, (begin, end, duration(outage.down), str(sent), seen), strict=True)))
     columns = [Column(name, rank, widest((name, *(row[name] for row in rows)))) for name, rank in OUTAGE_RANKS.items()]
     titles, lines, remark = stacked(rows, columns, {"error": ""}, width)
