@@ -68,6 +68,7 @@ def others(watched: Target) -> dict[AlertEvent, AlertMessage]:
     changes = tuple(START - timedelta(minutes=8 * number) for number in range(6, 0, -1))
     flapping = Health(State.UP, START, flapping=True, changes=(START - timedelta(minutes=20),))
     with_tls = replace(watched, tls=TlsMode.STARTTLS)
+    all_tested = replace(watched, all_addresses=True)
     slow = replace(watched, policy=replace(watched.policy, slow_rtt_ms=2000))
     used_up = replace(HEALTHY, changes=changes, allowance_full_at=START + timedelta(hours=21, minutes=30))
     held = HeldAlerts(START - timedelta(hours=2), {"down": 5, "recovered": 4, "degraded": 1}, 3)
@@ -86,8 +87,8 @@ def others(watched: Target) -> dict[AlertEvent, AlertMessage]:
     cases: dict[AlertEvent, tuple[Target, Health, Outcome]] = {
         AlertEvent.FLAPPING: (watched, replace(HEALTHY, changes=changes), FAILED),
         AlertEvent.STEADY: (watched, flapping, PASSED),
-        AlertEvent.DEGRADED: (watched, replace(HEALTHY, degraded_tests=2), partly_failed),
-        AlertEvent.RESTORED: (watched, replace(HEALTHY, degraded_tests=3, degraded_alerted=True), PASSED),
+        AlertEvent.DEGRADED: (all_tested, replace(HEALTHY, degraded_tests=2), partly_failed),
+        AlertEvent.RESTORED: (all_tested, replace(HEALTHY, degraded_tests=3, degraded_alerted=True), PASSED),
         AlertEvent.SLOW: (slow, replace(HEALTHY, slow_tests=2), replace(PASSED, rtt_ms=5320.4)),
         AlertEvent.NORMAL: (slow, replace(HEALTHY, slow_tests=2, slow=True), PASSED),
         AlertEvent.CERTIFICATE: (with_tls, HEALTHY, with_certificate),

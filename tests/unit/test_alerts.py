@@ -29,9 +29,9 @@ from popwatch.alerts.tokens import LOCAL_STACK, TOKENS
 from popwatch.decisions.judging import judge
 from popwatch.decisions.login_attempts import without_login
 from popwatch.model.credential_problems import CredentialProblem, Unusable
-from popwatch.model.health import AlertEvent
+from popwatch.model.health import AlertEvent, Health
 from popwatch.model.messages import AlertMessage
-from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Phase
+from popwatch.model.outcomes import Certificate, ErrorCode, LoginResult, LoginVerdict, Outcome, Phase, Role
 from popwatch.model.text import duration
 from tests.examples import FAILED, HEALTHY, PASSED, START, certificate, certified, others, outage, target
 
@@ -62,7 +62,7 @@ EVENTS = {
     AlertEvent.DEGRADED: (f"DEGRADED: {SUBJECT}", f"DEGRADED {SMS} fails: 192.0.2.8: refused"),
     AlertEvent.RESTORED: (f"RESTORED: {SUBJECT}", f"RESTORED {SMS} all addresses pass"),
     AlertEvent.SLOW: (f"SLOW: {SUBJECT}", f"SLOW {SMS} rtt 5320 ms, more than 2000"),
-    AlertEvent.NORMAL: (f"NORMAL again: {SUBJECT}", f"NORMAL again {SMS} rtt 12.5 ms"),
+    AlertEvent.NORMAL: (f"NORMAL again: {SUBJECT}", f"NORMAL again {SMS} rtt 12.5 ms, limit 2000 ms"),
     AlertEvent.CERTIFICATE: (f"CERTIFICATE: {SUBJECT}", f"CERTIFICATE {SMS} expires in 13 days"),
     AlertEvent.THROTTLED: (f"ALERTS HELD: {SUBJECT}", f"ALERTS HELD {SMS} until 05:42 CET: too many; now warn"),
     AlertEvent.UNTHROTTLED: (
@@ -149,12 +149,15 @@ def test_another_stack_says_its_name(length: int) -> None:
 @pytest.mark.parametrize(
     ("left", "said"),
     [
-        (timedelta(days=13, hours=6), "expires in 13 days. | {} The next warning comes 7 days before it expires."),
-        (timedelta(days=2), "expires in 2 days. | {} The next warning comes 1 day before it expires."),
-        (timedelta(days=1), "expires in 1 day. | {} This was the last warning."),
-        (timedelta(hours=30), "expires in 1 d 6 h. | {} The next warning comes 1 day before it expires."),
-        (timedelta(hours=6), "expires in 6 h. | {} This was the last warning."),
-        (timedelta(hours=-6), "has expired. | {} This was the last warning."),
+        (
+            timedelta(days=13, hours=6),
+            "expires in 13 days. | {} The next warning about it comes 7 days before it expires.",
+        ),
+        (timedelta(days=2), "expires in 2 days. | {} The next warning about it comes 1 day before it expires."),
+        (timedelta(days=1), "expires in 1 day. | {} This was the last warning about it."),
+        (timedelta(hours=30), "expires in 1 d 6 h. | {} The next warning about it comes 1 day before it expires."),
+        (timedelta(hours=6), "expires in 6 h. | {} This was the last warning about it."),
+        (timedelta(hours=-6), "has expired. | {} This was the last warning about it."),
     ],
 )
 def test_certificate_warnings_say_when(left: timedelta, said: str) -> None:
@@ -184,12 +187,90 @@ def test_degraded_names_each_address() -> None:
 
 def test_restored_says_which_addresses_were_tested() -> None:
     """Not that all pass if some are never tested."""
-    watched, outcome = target(failures_per_alert=1), replace(PASSED, untested_addresses=24)
+    watched, outcome = target(failures_per_alert=1, all_addresses=True), replace(PASSED, untested_addresses=24)
     degraded = judge(HEALTHY, replace(outcome, failed_addresses=ADDRESSES), watched.policy, START).health
     message = render(watched, degraded, judge(degraded, outcome, watched.policy, START), outcome, START)
     assert message.sms.endswith("all tested addresses pass")
     assert "all of its tested addresses pass." in message.email.replace("\n", " ")
     assert "\nNot tested: 24 more addresses\n" in message.email
+
+
+FLAPPED = replace(HEALTHY, flapping=True, changes=(START - timedelta(minutes=2),))
+
+
+@pytest.mark.parametrize(
+    ("fields", "before", "outcome", "short", "opening"),
+    [
+        (
+            {},
+            replace(HEALTHY, degraded_tests=3, degraded_alerted=True),
+            replace(PASSED, failed_first=("192.0.2.8: refused",)),
+            "NOT COUNTED AS DEGRADED | not every address is tested any more",
+            "Mail Berlin no longer counts as degraded, as not every address is tested any more (`all_addresses` is "
+            "false): a test ends with the first address that passes.",
+        ),
+        (
+            {},
+            replace(HEALTHY, slow=True, slow_tests=2),
+            replace(PASSED, rtt_ms=3000.0),
+            "NOT COUNTED AS SLOW | rtt 3000 ms, not compared any more",
+            "Mail Berlin no longer counts as slow, as round trips are not compared any more (`slow_rtt_ms` is 0): its "
+            "round trip took 3000 ms.",
+        ),
+        (
+            {"slow_rtt_ms": 5000},
+            replace(HEALTHY, slow=True, slow_tests=2),
+            replace(PASSED, rtt_ms=3000.0),
+            "NORMAL again | rtt 3000 ms, limit 5000 ms",
+            "Mail Berlin no longer counts as slow: its round trip took 3000 ms, and the limit (`slow_rtt_ms`) is 5000 "
+            "ms now.",
+        ),
+        (
+            {"flap_per_hour": 0},
+            FLAPPED,
+            PASSED,
+            "NOT COUNTED AS FLAPPING | now up; changes are not counted",
+            "Mail Berlin no longer counts as flapping, as its changes are not counted any more (`flap_per_hour` is "
+            "0). It is up.",
+        ),
+        (
+            {"flap_per_hour": 0},
+            FLAPPED,
+            FAILED,
+            "NOT COUNTED AS FLAPPING | now warn; changes are not counted",
+            "Mail Berlin no longer counts as flapping, as its changes are not counted any more (`flap_per_hour` is "
+            "0). It is warn.",
+        ),
+    ],
+)
+def test_what_ends_with_a_change_of_the_item_is_not_said_of_the_server(
+    fields: dict[str, object], before: Health, outcome: Outcome, short: str, opening: str
+) -> None:
+    """Where addresses, round trips or changes are not looked at any more, no one knows whether the server is better."""
+    watched = target(**fields)
+    message = render(watched, before, judge(before, outcome, watched.policy, START), outcome, START)
+    headline, sms = short.split(" | ")
+    assert message.subject == f"{headline}: {SUBJECT}"
+    assert message.sms == f"{headline} {SMS} {sms}"
+    assert message.email.split("\n\n")[0].replace("\n", " ") == opening
+    check_fits(message)
+
+
+def test_a_warning_names_the_next_one_about_the_same_certificate() -> None:
+    """One about another certificate of the chain may come before it; those that expire together have it together."""
+    leaf, root = certificate(START + timedelta(days=10)), certificate(START + timedelta(days=9), 9000, Role.ROOT, "Own")
+    watched = target(tls="implicit")
+
+    def said(*chain: Certificate) -> str:
+        outcome = certified(PASSED, *chain)
+        message = render(watched, HEALTHY, judge(HEALTHY, outcome, watched.policy, START), outcome, START)
+        return message.email.replace("\n", " ")
+
+    assert "The next warning about it comes 5 d 6 h before it expires." in said(leaf, root)
+    together = said(leaf, replace(root, expires=leaf.expires))
+    assert "The next warning about them comes 5 d 6 h before they expire." in together
+    last = said(*(replace(it, expires=START + timedelta(days=1)) for it in (leaf, root)))
+    assert "This was the last warning about them." in last
 
 
 def test_down_names_each_address() -> None:
@@ -365,8 +446,9 @@ def test_summary_lists_every_alert_and_matches_every_policy() -> None:
     assert summary.event == "summary"
     assert summary.subject == "3 alerts at once: 2 down, 1 up again"
     assert summarize(list(others(target()).values()), START).line == (
-        "10 alerts at once: 1 flapping, 1 steady again, 1 degraded, 1 restored, 1 slow, 1 normal again, "
-        "1 certificate warning, 1 throttled, 1 no longer throttled, 1 worse in what they offer"
+        "10 alerts at once: 1 flapping, 1 no longer counted as flapping, 1 degraded, 1 no longer counted as degraded, "
+        "1 slow, 1 no longer counted as slow, 1 certificate warning, 1 throttled, "
+        "1 no longer throttled, 1 worse in what they offer"
     )
     assert all(message.line in summary.email for message in (first, other, recovered))
     assert summary.attributes["event"] == ("summary", "down", "recovered")

@@ -184,10 +184,10 @@ class TestChains:
             if judgement.alert:
                 text = " ".join(render(watched, health, judgement, outcome, now).email.split())
                 found = re.search(
-                    r"The next warning comes (?:(\d+) d(?:ays?)?)? ?(?:(\d+) h)? ?before it expires", text
+                    r"The next warning about them comes (?:(\d+) d(?:ays?)?)? ?(?:(\d+) h)? ?before they expire", text
                 )
                 named.append(str(int(found[1] or 0) * 24 + int(found[2] or 0)) if found else "")
-                assert found or "This was the last warning." in text
+                assert found or "This was the last warning about them." in text
                 assert "The server must send" not in text
                 assert "from a root that lasts longer" in text
                 sent.append(str(22 * 24 - hour))

@@ -158,8 +158,13 @@ def _flapping_next(context: AlertContext) -> str:
 
 
 def _steady_opening(context: AlertContext) -> str:
-    name, per_hour = context.target.name, context.target.policy.flap_per_hour
-    if per_hour and context.judgement.health.failures == 1:  # it was steady until this test
+    name = context.target.name
+    if not context.target.policy.flap_per_hour:
+        return (
+            f"{name} no longer counts as flapping, as its changes are not counted any more (`flap_per_hour` is 0). "
+            f"It is {_state(context)}."
+        )
+    if context.judgement.health.failures == 1:  # it was steady until this test
         return (
             f"{name} had not changed for {_quiet_time(context)} or more, and has failed now: it is {_state(context)}."
         )
@@ -167,8 +172,30 @@ def _steady_opening(context: AlertContext) -> str:
 
 
 def _quiet_time(context: AlertContext) -> str:
-    per_hour = context.target.policy.flap_per_hour
-    return duration(QUIET_INTERVALS * HOUR / per_hour) if per_hour else "a while"
+    return duration(QUIET_INTERVALS * HOUR / context.target.policy.flap_per_hour)
+
+
+def _steady_sms(context: AlertContext) -> str:
+    not_counted = "" if context.target.policy.flap_per_hour else "; changes are not counted"
+    return f"now {_state(context)}{not_counted}"
+
+
+# DEGRADED, RESTORED
+
+
+def _restored_opening(context: AlertContext) -> str:
+    name = context.target.name
+    if context.target.all_addresses:
+        return f"{name} is restored: all of its {_tested(context)}addresses pass."
+    return (
+        f"{name} no longer counts as degraded, as not every address is tested any more (`all_addresses` is false): "
+        "a test ends with the first address that passes."
+    )
+
+
+def _restored_sms(context: AlertContext) -> str:
+    tests_all = context.target.all_addresses
+    return f"all {_tested(context)}addresses pass" if tests_all else "not every address is tested any more"
 
 
 # SLOW, NORMAL
@@ -191,7 +218,17 @@ def _slow_next(context: AlertContext) -> str:
 
 
 def _normal_opening(context: AlertContext) -> str:
-    return f"{context.target.name} is no longer slow: its round trip took {milliseconds(context.outcome.rtt_ms)} ms."
+    above, rtt = _slow_above(context), f"its round trip took {milliseconds(context.outcome.rtt_ms)} ms"
+    normal = f"{context.target.name} no longer counts as slow"
+    if above:  # it may have been raised, and the round trip be as long as before
+        return f"{normal}: {rtt}, and the limit (`slow_rtt_ms`) is {milliseconds(above)} ms now."
+    return f"{normal}, as round trips are not compared any more (`slow_rtt_ms` is 0): {rtt}."
+
+
+def _normal_sms(context: AlertContext) -> str:
+    above = _slow_above(context)
+    limit = f"limit {milliseconds(above)} ms" if above else "not compared any more"
+    return f"rtt {milliseconds(context.outcome.rtt_ms)} ms, {limit}"
 
 
 # THROTTLED, UNTHROTTLED
@@ -318,10 +355,17 @@ def _certificate_next(context: AlertContext) -> str:
     warned_of, days = _warned_of(context), context.target.policy.certificate_warn_days
     within = reached_limit(warned_of, days, context.now) or timedelta()
     later = next((limit for limit in shared_limits(warned_of, days) if limit < within), None)
-    fails = "Once it has expired, tests fail." if context.target.verify_tls else ""
-    warning = f"The next warning comes {_span(later)} before it expires." if later else "This was the last warning."
     advice = dict.fromkeys(_RENEWALS[it.role] for it in warned_of)
-    return " ".join(filter(None, (*advice, warning, fails)))
+    fails = "Once it has expired, tests fail." if context.target.verify_tls else ""
+    return " ".join(filter(None, (*advice, _next_warning(len(warned_of), later), fails)))
+
+
+def _next_warning(certificates: int, later: timedelta | None) -> str:
+    """When the next warning about the same certificates comes; one about another may come earlier."""
+    them, expire = ("it", "it expires") if certificates == 1 else ("them", "they expire")
+    if later is None:
+        return f"This was the last warning about {them}."
+    return f"The next warning about {them} comes {_span(later)} before {expire}."
 
 
 # What events have in common
@@ -404,12 +448,12 @@ TEXTS: Mapping[str, EventTexts] = {
         counted=_number("flapping"),
     ),
     AlertEvent.STEADY: EventTexts(
-        headline=_constant("STEADY again"),
-        sms=lambda it: f"now {_state(it)}",
+        headline=lambda it: "STEADY again" if it.target.policy.flap_per_hour else "NOT COUNTED AS FLAPPING",
+        sms=_steady_sms,
         opening=_steady_opening,
         times=_tested_at,
         what_next=_constant("Alerts are sent as usual again."),
-        counted=_number("steady again"),
+        counted=_number("no longer counted as flapping"),
     ),
     AlertEvent.DEGRADED: EventTexts(
         headline=_constant("DEGRADED"),
@@ -423,12 +467,12 @@ TEXTS: Mapping[str, EventTexts] = {
         counted=_number("degraded"),
     ),
     AlertEvent.RESTORED: EventTexts(
-        headline=_constant("RESTORED"),
-        sms=lambda it: f"all {_tested(it)}addresses pass",
-        opening=lambda it: f"{it.target.name} is restored: all of its {_tested(it)}addresses pass.",
+        headline=lambda it: "RESTORED" if it.target.all_addresses else "NOT COUNTED AS DEGRADED",
+        sms=_restored_sms,
+        opening=_restored_opening,
         times=_tested_at,
         what_next=_constant(""),
-        counted=_number("restored"),
+        counted=_number("no longer counted as degraded"),
     ),
     AlertEvent.SLOW: EventTexts(
         headline=_constant("SLOW"),
@@ -439,12 +483,12 @@ TEXTS: Mapping[str, EventTexts] = {
         counted=_number("slow"),
     ),
     AlertEvent.NORMAL: EventTexts(
-        headline=_constant("NORMAL again"),
-        sms=lambda it: f"rtt {milliseconds(it.outcome.rtt_ms)} ms",
+        headline=lambda it: "NORMAL again" if _slow_above(it) else "NOT COUNTED AS SLOW",
+        sms=_normal_sms,
         opening=_normal_opening,
         times=_tested_at,
         what_next=_constant(""),
-        counted=_number("normal again"),
+        counted=_number("no longer counted as slow"),
     ),
     AlertEvent.CERTIFICATE: EventTexts(
         headline=_constant("CERTIFICATE"),
