@@ -241,12 +241,37 @@ FLAPPED = replace(HEALTHY, flapping=True, changes=(START - timedelta(minutes=2),
             "Mail Berlin no longer counts as flapping, as its changes are not counted any more (`flap_per_hour` is "
             "0). It is warn.",
         ),
+        (
+            {"flap_per_hour": 60},
+            FLAPPED,
+            PASSED,
+            "STEADY again | now up",
+            "Mail Berlin is steady again, without a change that counts for 2 min or more. It is up.",
+        ),
+        (
+            {"flap_per_hour": 60},
+            FLAPPED,
+            FAILED,
+            "STEADY again | now warn",
+            "Mail Berlin was steady, without a change that counts for 2 min or more. It has failed now: it is warn.",
+        ),
+        (
+            {"slow_rtt_ms": 2000},
+            replace(HEALTHY, slow_tests=2),
+            replace(PASSED, rtt_ms=3000.0),
+            "SLOW | rtt 3000 ms, more than 2000",
+            "Mail Berlin is slow. Its round trip took 3000 ms now, and in each of the last 3 tests more than the limit "
+            "(`slow_rtt_ms`), which is 2000 ms now.",
+        ),
     ],
 )
-def test_what_ends_with_a_change_of_the_item_is_not_said_of_the_server(
+def test_what_a_change_of_the_item_does_is_not_said_of_the_server(
     fields: dict[str, object], before: Health, outcome: Outcome, short: str, opening: str
 ) -> None:
-    """Where addresses, round trips or changes are not looked at any more, no one knows whether the server is better."""
+    """Where addresses, round trips or changes are not looked at any more, no one knows whether the server is better.
+
+    Where a limit was changed, the text has the one of now, and says of the tests before no more than is so.
+    """
     watched = target(**fields)
     message = render(watched, before, judge(before, outcome, watched.policy, START), outcome, START)
     headline, sms = short.split(" | ")

@@ -164,11 +164,11 @@ def _steady_opening(context: AlertContext) -> str:
             f"{name} no longer counts as flapping, as its changes are not counted any more (`flap_per_hour` is 0). "
             f"It is {_state(context)}."
         )
+    # Changes in maintenance do not count.
+    unchanged = f", without a change that counts for {_quiet_time(context)} or more" if context.before.changes else ""
     if context.judgement.health.failures == 1:  # it was steady until this test
-        return (
-            f"{name} had not changed for {_quiet_time(context)} or more, and has failed now: it is {_state(context)}."
-        )
-    return f"{name} is steady again: it is {_state(context)}."
+        return f"{name} was steady{unchanged}. It has failed now: it is {_state(context)}."
+    return f"{name} is steady again{unchanged}. It is {_state(context)}."
 
 
 def _quiet_time(context: AlertContext) -> str:
@@ -209,7 +209,8 @@ def _slow_opening(context: AlertContext) -> str:
     tests, above = context.target.policy.failures_per_alert, milliseconds(_slow_above(context))
     in_tests = f"in each of the last {tests} tests" if tests > 1 else "in the last test"
     now = f"Its round trip took {milliseconds(context.outcome.rtt_ms)} ms now"
-    return f"{context.target.name} is slow. {now}, and {in_tests} more than {above} ms."
+    limit = f"the limit (`slow_rtt_ms`), which is {above} ms now"  # it may have been lower in the first of those tests
+    return f"{context.target.name} is slow. {now}, and {in_tests} more than {limit}."
 
 
 def _slow_next(context: AlertContext) -> str:
