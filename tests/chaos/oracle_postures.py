@@ -36,7 +36,11 @@ _OFFER_NO_LONGER = {
 }
 _STATES = {
     "stls": (False, "STLS is gone: the server offered it before, and refuses it now.", "RFC 2595 section 4"),
-    "plain": (True, "The server asks for a password without TLS now; before, it refused.", "RFC 2595 section 2.3"),
+    "plain": (
+        True,
+        "The server asks for a password or an access token without TLS now; before, it refused.",
+        "RFC 2595 section 2.3",
+    ),
     "tls10": (True, "The server accepts TLS 1.0 now; before, it refused.", "RFC 8996"),
     "tls11": (True, "The server accepts TLS 1.1 now; before, it refused.", "RFC 8997"),
 }

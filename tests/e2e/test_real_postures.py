@@ -18,7 +18,7 @@ from popwatch.decisions.judging import judge
 from popwatch.decisions.posture_tests import with_posture
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import Outcome, Phase
-from popwatch.model.posture import NO, YES, Posture, PostureFinding, PostureIssue, worse
+from popwatch.model.posture import NO, PLAIN_TEXT, YES, Posture, PostureFinding, PostureIssue, pending_finding, worse
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.posture import probe_postures
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -138,6 +138,8 @@ def cell(server: Server, switch: str) -> str:
 
 def _shown(it: PostureFinding, sibling: int) -> str:
     """An alert as the table has it, where servers may differ in the port and in how TLS fails."""
+    if it.about == PLAIN_TEXT:  # Dovecot's sentence in plain text may come with its reply to STLS, or after it
+        it = pending_finding(f"{it.kind}:{REASON_SHOWN}") or it
     text = f"{it.text} {it.action} ({it.source})".replace(str(sibling), str(SIBLING_SHOWN))
     return text.replace(f"({it.about})", f"({REASON_SHOWN})") if it.kind is PostureIssue.STLS_GONE else text
 

@@ -73,9 +73,19 @@ CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         {"stls": NO, "stls_reason": "tls-alert-handshake-failure", "in_tls": None},
         [("stls-gone", "tls-alert-handshake-failure")],
     ),
+    "STLS accepted, and plain text with the reply": (
+        {"stls": NO, "stls_reason": "stls-injection", "in_tls": None},
+        [("stls-gone", "stls-injection")],
+    ),
     "USER in the clear": ({"user_in_clear": YES}, [("plaintext-login-allowed", "")]),
     "PLAIN in the clear": ({"in_clear": CapaReply(("STLS",), ("PLAIN",))}, [("plaintext-login-allowed", "")]),
     "LOGIN in the clear": ({"in_clear": CapaReply(("STLS",), ("LOGIN",))}, [("plaintext-login-allowed", "")]),
+    "XOAUTH2 in the clear": ({"in_clear": CapaReply(("STLS",), ("XOAUTH2",))}, [("plaintext-login-allowed", "")]),
+    "OAUTHBEARER in the clear": (
+        {"in_clear": CapaReply(("STLS",), ("OAUTHBEARER",))},
+        [("plaintext-login-allowed", "")],
+    ),
+    "SCRAM in the clear": ({"in_clear": CapaReply(("STLS",), ("SCRAM-SHA-256", "GSSAPI"))}, []),
     "TLS 1.0": ({"tls_1_0": YES}, [("tls10-accepted", "")]),
     "TLS 1.1": ({"tls_1_1": YES}, [("tls11-accepted", "")]),
     "chain": ({"chain": NO, "chain_reason": "tls-issuer-missing"}, [("chain-not-trusted", "tls-issuer-missing")]),
@@ -188,6 +198,25 @@ def test_a_first_weak_mechanism_on_a_side_that_was_not_tested() -> None:
     now = replace(GOOD, in_tls=replace(OFFER, mechanisms=("CRAM-MD5",)))
     assert named(replace(GOOD, in_tls=None).summary, now) == []
     assert named(replace(GOOD, in_tls=CapaReply(capa_supported=False)).summary, now) == []
+
+
+def test_plain_text_with_the_reply_to_stls_says_nothing_of_tls() -> None:
+    """No handshake was tried: that TLS is not established, or nothing can be encrypted, is not known."""
+    posture = replace(GOOD, stls=NO, stls_reason="stls-injection", in_tls=None)
+    for found in (*findings(posture), *worse(GOOD.summary, posture)):
+        assert "plain text follows" in found.text.lower()
+        assert "established" not in found.text
+        assert "encrypted" not in found.text
+
+
+def test_a_token_that_was_taken_without_tls_before_it_counted_is_no_change() -> None:
+    """An earlier version kept of such a server that it refuses the login without TLS."""
+    now = replace(GOOD, in_clear=CapaReply(("STLS",), ("XOAUTH2",)))
+    kept = replace(now.summary, plaintext_login=NO)
+    assert named(kept, now) == []
+    assert faults_of(now.kept_after(kept)) == ["plaintext-login-allowed"]
+    refused = replace(kept, in_clear=frozenset({"SASL XOAUTH2"}))
+    assert named(refused, now) == [("plaintext-login-allowed", "")]
 
 
 def test_without_tls_the_offer_in_the_clear_counts() -> None:

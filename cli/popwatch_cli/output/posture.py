@@ -7,7 +7,16 @@ from typing import Any
 
 from popwatch.model.fields import TlsMode
 from popwatch.model.outcomes import Certificate
-from popwatch.model.posture import MAX_SIBLINGS, Answer, CapaReply, Posture, PostureFinding, PostureSummary, Sibling
+from popwatch.model.posture import (
+    MAX_SIBLINGS,
+    PLAIN_TEXT,
+    Answer,
+    CapaReply,
+    Posture,
+    PostureFinding,
+    PostureSummary,
+    Sibling,
+)
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, iso
 
@@ -135,7 +144,8 @@ def _stls_text(posture: Posture) -> str:
 
 def _no_stls_text(posture: Posture) -> str:
     if posture.stls_reason:
-        return f"accepted, and TLS is then not established: {posture.tls_problem}"
+        what = "not tried" if posture.stls_reason == PLAIN_TEXT else "not established"
+        return f"accepted, and TLS is then {what}: {posture.tls_problem}"
     return "listed by CAPA, and refused" if posture.refuses_listed_stls else "refused"
 
 

@@ -3,7 +3,7 @@
 What could not be asked is `Answer.NOT_TESTED`, and never counts as a change. A change for the better is not a finding.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +18,9 @@ MAX_SIBLINGS = 9
 
 RENEWED_AFTER = timedelta(days=1)
 """A certificate that begins later by more is newer. The RSA and the ECDSA one of a host are made within minutes."""
+
+PLAIN_TEXT = "stls-injection"
+"""The reason of a test that ended since plain text came with the reply to STLS: no TLS handshake was tried."""
 
 _CLOSED = "refused"
 """The reason of a sibling at whose port nothing listens."""
@@ -86,7 +89,10 @@ https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-nlmp/505a64e4-0
 _SOURCES = {**_WEAK, **_NEEDED}
 """Where a mechanism or a capability is written about."""
 
-_PLAINTEXT = ("PLAIN", "LOGIN")
+_BEARER = ("XOAUTH2", "OAUTHBEARER")
+"""Mechanisms that send an access token as it is. Whoever reads it can log in with it (RFC 7628 section 5)."""
+
+_PLAINTEXT = ("PLAIN", "LOGIN", *_BEARER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +206,8 @@ class Posture:
 
     @property
     def plaintext_login(self) -> Answer:
-        """Whether a password would be taken without TLS: by USER and PASS, or by a SASL mechanism that sends it."""
+        """Whether a password or an access token would be taken without TLS: by USER and PASS, or by a SASL mechanism
+        that sends it as it is."""
         if self.user_in_clear is YES or (self.in_clear and set(self.in_clear.mechanisms) & set(_PLAINTEXT)):
             return YES
         return self.user_in_clear
@@ -416,9 +423,9 @@ _WORDINGS = {
         " a client that does not insist on TLS sends its password in the clear.",
     ),
     PostureIssue.PLAINTEXT_LOGIN: _Wording(
-        "The server asks for a password without TLS: whoever is on the way can read it.",
-        "The server asks for a password without TLS now; before, it refused.",
-        "RFC 2595 section 2.3, RFC 8314 section 4.1",
+        "The server asks for a password or an access token without TLS: whoever is on the way can read it.",
+        "The server asks for a password or an access token without TLS now; before, it refused.",
+        "RFC 2595 section 2.3, RFC 8314 section 4.1, RFC 7628 section 5",
         "Let the server refuse logins without TLS (Dovecot 2.3: disable_plaintext_auth = yes; 2.4:"
         " auth_allow_cleartext = no).",
     ),
@@ -484,6 +491,15 @@ _STLS_WITHOUT_TLS = _Wording(
     "See the server's log: its certificate or its key may be missing or damaged, or one may not fit the other, as after"
     " a renewal that failed. Mend that, and reload the server; if these are in order, look for a device on the way that"
     " breaks TLS off. Until then a client that does not insist on TLS may send its password in the clear.",
+)
+_PLAIN_TEXT_AFTER_STLS = _Wording(
+    "The server accepts STLS, and plain text follows its reply before TLS ({about}): popwatch goes no further then.",
+    "Plain text follows the server's reply to STLS now, before TLS ({about}): popwatch goes no further then; before,"
+    " TLS followed.",
+    _WORDINGS[PostureIssue.STLS_GONE].source,
+    "See the server's log: it may say in that text that it cannot use its certificate or its key. Mend that, and reload"
+    " the server; if these are in order, update the server, or look for a device on the way that adds text. Until then"
+    " clients may refuse to go on, and one that does not insist on TLS may send its password in the clear.",
 )
 """In place of the texts of a server that has no STLS."""
 
@@ -573,7 +589,7 @@ def _was_absent(before: PostureSummary, now: PostureSummary, kind: PostureIssue,
         case PostureIssue.STLS_GONE:
             return before.stls is YES
         case PostureIssue.PLAINTEXT_LOGIN:
-            return before.plaintext_login is NO
+            return before.plaintext_login is NO and not _offered_in_clear(before, _BEARER)
         case PostureIssue.TLS_1_0:
             return before.tls_1_0 is NO
         case PostureIssue.TLS_1_1:
@@ -587,6 +603,12 @@ def _was_absent(before: PostureSummary, now: PostureSummary, kind: PostureIssue,
             sides = ((before.in_clear, now.in_clear), (before.in_tls, now.in_tls))
             offered_before = any(name in (was or ()) for was, _ in sides)
             return not offered_before and any(was and name in (offered or ()) for was, offered in sides)
+
+
+def _offered_in_clear(kept: PostureSummary, mechanisms: Sequence[str]) -> bool:
+    """Whether one of these was offered without TLS. An earlier version did not count those with an access token."""
+    offered = kept.in_clear or frozenset()
+    return _CAPA_ANSWERED in offered and any(f"SASL {name}" in offered for name in mechanisms)
 
 
 def _removed(before: PostureSummary, now: PostureSummary) -> Iterator[tuple[PostureIssue, str]]:
@@ -611,7 +633,8 @@ def _removed(before: PostureSummary, now: PostureSummary) -> Iterator[tuple[Post
 
 def _wording(kind: PostureIssue, about: str) -> _Wording:
     if kind is PostureIssue.STLS_GONE and about:
-        return _LISTED_STLS_REFUSED if about == _LISTED else _STLS_WITHOUT_TLS
+        by_about = {_LISTED: _LISTED_STLS_REFUSED, PLAIN_TEXT: _PLAIN_TEXT_AFTER_STLS}
+        return by_about.get(about, _STLS_WITHOUT_TLS)
     return _WORDINGS[kind]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from popwatch.model.fields import TlsMode, TlsVersion
 from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode, Outcome, Phase
-from popwatch.model.posture import CHAIN_ADVICE, MAX_SIBLINGS, Answer, CapaReply, Posture, Sibling
+from popwatch.model.posture import CHAIN_ADVICE, MAX_SIBLINGS, PLAIN_TEXT, Answer, CapaReply, Posture, Sibling
 from popwatch.model.targets import Target
 from popwatch.model.text import clean
 from popwatch.prober.capabilities import Capabilities
@@ -51,11 +51,11 @@ _VERSION_REFUSED = ("tls-version-unsupported", "closed-in-tls-handshake", "reset
 _STLS_REFUSED = ("stls-refused", "unexpected-reply")
 """Why a conversation failed, if STLS was answered, and not by +OK."""
 
-_PLAIN_TEXT = "stls-injection"
-"""Plain text right behind the reply to STLS. Dovecot without a certificate says so there, or a little later."""
+_NO_TLS = ("plain-text-on-tls-port", PLAIN_TEXT, "tls-handshake-failed", "closed-in-tls-handshake")
+"""Why a handshake failed, if it fails with every client; also any alert of the server, and a reset by it.
 
-_NO_TLS = ("plain-text-on-tls-port", _PLAIN_TEXT, "tls-handshake-failed", "closed-in-tls-handshake")
-"""Why a handshake failed, if it fails with every client; also any alert of the server, and a reset by it."""
+Dovecot without a certificate says so in plain text, right behind its reply to STLS or a little later.
+"""
 
 _OF_THE_VERSION = "tls-version-unsupported"
 """Why a handshake failed, if it may succeed with an older client."""
@@ -272,7 +272,7 @@ def _not_asked(outcome: Outcome) -> Posture:
 
 
 def _why_no_tls(outcome: Outcome) -> str:
-    return "Plain text came after the reply to STLS." if outcome.reason == _PLAIN_TEXT else outcome.detail
+    return "Plain text came after the reply to STLS." if outcome.reason == PLAIN_TEXT else outcome.detail
 
 
 def _capa_reply(offered: Capabilities | None) -> CapaReply | None:
@@ -332,13 +332,14 @@ def _with_stls(posture: Posture, first: _Result, last: _Result | None, older: It
     """The posture with whether TLS follows an accepted STLS, by more than one connection: one may fail by chance.
 
     It is as good as gone if no TLS followed in the first one and in the last one, by the server's own doing, and in
-    none of an older version, where one could be offered.
+    none of an older version, where one could be offered. The reason is of one that tried a handshake, if there is one.
     """
     versions = list(older)
     if Answer.YES in versions or (last and _has_tls(last.outcome)):
         return replace(posture, stls=Answer.YES)
     if last and all(_has_no_tls(it, versions) for it in (first, last)):
-        return replace(posture, stls=Answer.NO, stls_reason=first.outcome.reason)
+        tried = last.outcome if first.outcome.reason == PLAIN_TEXT else first.outcome
+        return replace(posture, stls=Answer.NO, stls_reason=tried.reason, tls_problem=_why_no_tls(tried))
     return posture
 
 
