@@ -447,7 +447,7 @@ def test_a_sibling_with_a_newer_certificate(server: ScriptedServer, served: Serv
 
 
 Named = tuple[str, list[str]]
-"""What the subject of a certificate is called, and its DNS names."""
+"""What the subject of a certificate is called, and its DNS names and IP addresses."""
 
 NOT_RELOADED = [PostureIssue.NOT_RELOADED]
 OTHER_NAMES: dict[str, tuple[Named, Named, list[PostureIssue]]] = {
@@ -459,14 +459,18 @@ OTHER_NAMES: dict[str, tuple[Named, Named, list[PostureIssue]]] = {
     "only called so": ((NAME, [NAME]), (NAME, ["smtp.example.net"]), []),
     "a common name alone": ((NAME, []), (NAME, []), NOT_RELOADED),
     "no name at all": (("", []), ("", []), []),
+    "a final dot": ((NAME, [NAME]), ("", [f"{NAME}."]), NOT_RELOADED),
+    "the same addresses alone": (("", ["192.0.2.7", "2001:db8::7"]), ("", ["2001:db8::7", "192.0.2.7"]), NOT_RELOADED),
+    "an address less": ((NAME, [NAME, "192.0.2.7"]), (NAME, [NAME]), []),
+    "another address": (("", ["192.0.2.7"]), ("", ["192.0.2.8"]), []),
 }
 
 
 @pytest.mark.parametrize(("own", "other", "expected"), OTHER_NAMES.values(), ids=OTHER_NAMES)
-def test_a_sibling_is_compared_by_its_dns_names(
+def test_a_sibling_is_compared_by_its_names(
     server: ScriptedServer, tmp_path: Path, own: Named, other: Named, expected: list[PostureIssue]
 ) -> None:
-    """Not by what its subject is called: each name of the server's certificate is one of it."""
+    """Not by what its subject is called: each name and address of the server's certificate is one of it."""
     ports = []
     for (called, names), begins in ((own, -60), (other, -1)):
         folder = tmp_path / str(begins)
@@ -478,6 +482,42 @@ def test_a_sibling_is_compared_by_its_dns_names(
     found = posture_of(target(ports[0], tls="implicit", siblings=ports[1:]))
     assert [it for it in kinds(found) if it != PostureIssue.CHAIN] == expected
     assert not any(it.is_same for it in found.siblings)
+
+
+SIGNED: dict[str, tuple[CertifiedKey | None, tuple[int, int], list[PostureIssue]]] = {
+    "renewed": (MIDDLE, (-1, 89), NOT_RELOADED),
+    "self-signed": (None, (-1, 89), []),
+    "not valid yet": (MIDDLE, (1, 91), []),
+    "expired": (MIDDLE, (-9, -2), []),
+    "ends earlier": (MIDDLE, (-1, 29), []),
+}
+
+
+@pytest.mark.parametrize(("signer", "days", "expected"), SIGNED.values(), ids=SIGNED)
+def test_a_sibling_with_a_certificate_that_is_not_better(
+    server: ScriptedServer, tmp_path: Path, signer: CertifiedKey | None, days: tuple[int, int], expected: list[str]
+) -> None:
+    """To reload would be wrong: clients would not accept it, or not for as long."""
+    ports = []
+    for name, key in (("own", certificate((-60, 30))), ("other", made(NAME, None, signer, chains.server(), days=days))):
+        (tmp_path / name).mkdir()
+        shown = Served(tmp_path / name)
+        shown.show(key)
+        ports.append(server.listen("offers:secure", tls=shown.context))
+    assert kinds(posture_of(target(ports[0], tls="implicit", siblings=ports[1:]))) == expected
+
+
+def test_a_self_signed_sibling_of_a_self_signed_server(server: ScriptedServer, tmp_path: Path) -> None:
+    """It may be the server's own, renewed."""
+    ports = []
+    for days in ((-60, 30), (-1, 89)):
+        folder = tmp_path / str(days[1])
+        folder.mkdir()
+        shown = Served(folder)
+        shown.show(made(NAME, None, None, chains.server(), days=days))
+        ports.append(server.listen("offers:secure", tls=shown.context))
+    found = posture_of(target(ports[0], tls="implicit", siblings=ports[1:]))
+    assert kinds(found) == [PostureIssue.CHAIN, *NOT_RELOADED]
 
 
 def _subject(called: str) -> x509.Name:

@@ -43,6 +43,11 @@ def certificate(begins: datetime, subject: str = "pop.example.net") -> Certifica
     return Certificate(Role.LEAF, subject, begins + LIFETIME, LIFETIME)
 
 
+def lasting(shown: Certificate, until: datetime) -> Certificate:
+    """The same one, which ends at another time."""
+    return replace(shown, expires=until, lifetime=until - shown.begins)
+
+
 def sibling(port: int, shown: Certificate) -> Sibling:
     """With a certificate for the same names."""
     return Sibling(port, shown, covers_names=True)
@@ -63,6 +68,7 @@ GOOD = Posture(
     siblings=(sibling(995, OWN), sibling(993, OWN)),
 )
 NEWER = certificate(NOW - timedelta(days=1))
+EXPIRED = certificate(NOW - timedelta(days=91))
 CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "STLS gone": ({"stls": NO, "in_tls": None, "in_clear": CapaReply(("UIDL",))}, [("stls-gone", "")]),
     "STLS listed and refused": (
@@ -128,6 +134,31 @@ CHANGES: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     ),
     "sibling made in the same hour": (
         {"siblings": (sibling(995, certificate(OWN.begins + timedelta(hours=1))), sibling(993, OWN))},
+        [],
+    ),
+    "sibling newer, and not valid yet": (
+        {"siblings": (sibling(995, certificate(NOW + timedelta(seconds=1))), sibling(993, OWN))},
+        [],
+    ),
+    "sibling newer, and valid since a second": (
+        {"siblings": (sibling(995, certificate(NOW - timedelta(seconds=1))), sibling(993, OWN))},
+        [("certificate-not-reloaded", "995")],
+    ),
+    "sibling newer, and expired": ({"siblings": (sibling(995, lasting(NEWER, NOW)), sibling(993, OWN))}, []),
+    "sibling newer, and ends with the server's": (
+        {"siblings": (sibling(995, lasting(NEWER, OWN.expires)), sibling(993, OWN))},
+        [("certificate-not-reloaded", "995")],
+    ),
+    "sibling newer, and ends earlier": (
+        {"siblings": (sibling(995, lasting(NEWER, OWN.expires - timedelta(seconds=1))), sibling(993, OWN))},
+        [],
+    ),
+    "both expired": (
+        {"certificate": EXPIRED, "siblings": (sibling(995, lasting(NEWER, NOW)), sibling(993, EXPIRED))},
+        [],
+    ),
+    "sibling self-signed": (
+        {"siblings": (replace(sibling(995, NEWER), self_signed=True), sibling(993, OWN))},
         [],
     ),
     "sibling of another name": ({"siblings": (Sibling(995, NEWER), sibling(993, OWN))}, []),

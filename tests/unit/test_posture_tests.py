@@ -143,10 +143,10 @@ FULL = replace(
     GOOD,
     tls_1_1=NO,
     in_clear=CapaReply(("STLS",)),
-    certificate=Certificate(Role.LEAF, "pop.example.net", START + 90 * DAY, 90 * DAY),
-    siblings=(Sibling(465, Certificate(Role.LEAF, "pop.example.net", START + 90 * DAY, 90 * DAY), covers_names=True),),
+    certificate=Certificate(Role.LEAF, "pop.example.net", START + 85 * DAY, 90 * DAY),
+    siblings=(Sibling(465, Certificate(Role.LEAF, "pop.example.net", START + 85 * DAY, 90 * DAY), covers_names=True),),
 )
-RENEWED = (Sibling(465, Certificate(Role.LEAF, "pop.example.net", START + 95 * DAY, 90 * DAY), covers_names=True),)
+RENEWED = (Sibling(465, Certificate(Role.LEAF, "pop.example.net", START + 90 * DAY, 90 * DAY), covers_names=True),)
 MENDED: dict[str, dict[str, Any]] = {
     "stls-gone": {"stls": NO},
     "plaintext-login-allowed": {"user_in_clear": YES},

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from popwatch.model.outcomes import SUBJECT_SHOWN, Certificate, Role
 from popwatch.model.serialization import deserialize, serialize
-from popwatch.prober.x509 import CACHED_BYTES, certificates, dns_names, parse
+from popwatch.prober.x509 import CACHED_BYTES, certificates, names_of, parse
 from tests.chains import NAME, authority, made, server
 
 PEM = Path(certifi.where()).read_text()
@@ -44,18 +44,20 @@ def test_every_public_root_is_read() -> None:
     ("called", "names", "expected"),
     [
         (NAME, ["Mail.Example.net", "b.test"], {"mail.example.net", "b.test"}),
-        ("", ["b.test", "192.0.2.7"], {"b.test"}),
+        (NAME, ["Mail.Example.net.", "mail.example.net"], {"mail.example.net"}),
+        ("", ["b.test", "192.0.2.7"], {"b.test", "192.0.2.7"}),
         ("Mail.Example.net", [], {"mail.example.net"}),
-        ("Mail.Example.net", ["192.0.2.7"], {"mail.example.net"}),
-        ("", ["192.0.2.7"], set()),
+        ("Mail.Example.net.", [], {"mail.example.net"}),
+        ("Mail.Example.net", ["192.0.2.7"], {"mail.example.net", "192.0.2.7"}),
+        ("", ["192.0.2.7", "2001:DB8:0::7"], {"192.0.2.7", "2001:db8::7"}),
         ("", [], set()),
     ],
 )
-def test_the_dns_names_of_a_certificate(called: str, names: list[str], expected: set[str]) -> None:
-    """Without case; what its subject is called counts only if there is no other name."""
+def test_the_names_of_a_certificate(called: str, names: list[str], expected: set[str]) -> None:
+    """Without case and final dot; what its subject is called counts only if there is no DNS name."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, called)] if called else [])
     holder = made(subject, None, ROOT, server(*names) if names else ())
-    assert dns_names(holder.certificate.public_bytes(Encoding.DER)) == expected
+    assert names_of(holder.certificate.public_bytes(Encoding.DER)) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_the_names_of_every_public_root() -> None:
     """Authorities have no DNS names, whatever extensions they have: each is what it is called."""
     for der in PUBLIC:
         called = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        assert dns_names(der) == {str(part.value).lower() for part in called}
+        assert names_of(der) == {str(part.value).lower() for part in called}
 
 
 @settings(max_examples=500, deadline=None)
@@ -101,7 +103,7 @@ def test_a_certificate_with_other_bytes(der: bytes, changes: list[tuple[int, byt
         if found:
             assert found.begins.tzinfo is found.expires.tzinfo is not None
             assert all(len(name) <= SUBJECT_SHOWN and name.isprintable() for name in (found.subject, found.issuer))
-    assert all(name == name.lower() for name in dns_names(der) | dns_names(der[:length]))
+    assert all(name == name.lower() for name in names_of(der) | names_of(der[:length]))
     for certificate in certificates([der, der[:length]]):
         assert certificate.begins <= certificate.expires
 

@@ -119,7 +119,8 @@ class CapaReply:
 class Sibling:
     """Another port of the host: its certificate, or why it is not known.
 
-    `is_same`: it is the server's own certificate. `covers_names`: each DNS name of the server's is one of it, too.
+    `is_same`: it is the server's own certificate. `covers_names`: each DNS name and IP address of the server's is one
+    of it, too. `self_signed`: its subject is its issuer, unlike with the server's own.
     """
 
     port: int
@@ -127,6 +128,14 @@ class Sibling:
     reason: str = ""
     is_same: bool = False
     covers_names: bool = False
+    self_signed: bool = False
+
+    def is_renewal_of(self, own: Certificate, now: datetime) -> bool:
+        """Whether its certificate is the server's own, renewed: one that the server should use now instead."""
+        other = self.certificate
+        if other is None or not self.covers_names or self.self_signed:
+            return False
+        return other.begins > own.begins + RENEWED_AFTER and other.begins <= now < other.expires >= own.expires
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +252,8 @@ class Posture:
     def _compared(self) -> Iterator[tuple[int, bool]]:
         own = self.certificate
         for sibling in self.siblings[:MAX_SIBLINGS]:
-            other = sibling.certificate
-            if own and other:
-                yield sibling.port, sibling.covers_names and other.begins > own.begins + RENEWED_AFTER
+            if own and sibling.certificate:
+                yield sibling.port, sibling.is_renewal_of(own, self.tested_at)
 
 
 @dataclass(frozen=True, slots=True)

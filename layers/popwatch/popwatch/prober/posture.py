@@ -31,7 +31,7 @@ from popwatch.prober.posture_conversation import (
 from popwatch.prober.probe import Loop, Probe
 from popwatch.prober.resolver import LookupResult
 from popwatch.prober.tls import TlsEngine, can_offer, old_context
-from popwatch.prober.x509 import dns_names
+from popwatch.prober.x509 import names_of, parse
 
 POP3_PORT, POP3S_PORT = 110, 995
 """The two ports of POP3: in the clear with STLS (RFC 2595), and TLS from the first byte (RFC 8314 section 3.3)."""
@@ -394,6 +394,16 @@ def _sibling(port: int, own: _Result, result: _Result | None) -> Sibling:
     certificates = result.outcome.certificates
     if not certificates:
         return Sibling(port, reason=result.outcome.reason)
-    names = dns_names(own.certificate)
-    covers = bool(names) and names <= dns_names(result.certificate)
-    return Sibling(port, certificates[0], is_same=own.certificate == result.certificate, covers_names=covers)
+    names = names_of(own.certificate)
+    return Sibling(
+        port,
+        certificates[0],
+        is_same=own.certificate == result.certificate,
+        covers_names=bool(names) and names <= names_of(result.certificate),
+        self_signed=_is_self_issued(result.certificate) and not _is_self_issued(own.certificate),
+    )
+
+
+def _is_self_issued(certificate: bytes) -> bool:
+    known = parse(certificate)
+    return known is not None and known.self_issued

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from ipaddress import ip_address
 from itertools import islice
 
 from popwatch.model.outcomes import CERTIFICATE_TIMES, SUBJECT_SHOWN, Certificate, Role
@@ -18,8 +19,11 @@ CACHED_BYTES = 4096
 
 _VERSION, _EXTENSIONS, _UTC_TIME, _BMP_STRING = 0xA0, 0xA3, 0x17, 0x1E
 
-_ALTERNATIVE_NAMES, _DNS_NAME = bytes.fromhex("551d11"), 0x82
-"""subjectAltName, and what is a DNS name in it (RFC 5280 section 4.2.1.6)."""
+_ALTERNATIVE_NAMES, _DNS_NAME, _IP_ADDRESS = bytes.fromhex("551d11"), 0x82, 0x87
+"""subjectAltName, and what is a DNS name and an IP address in it (RFC 5280 section 4.2.1.6)."""
+
+_ADDRESS_OCTETS = (4, 16)
+"""Octets of an IPv4 and an IPv6 address."""
 
 LONGEST_NAME = 253
 """Characters of a DNS name (RFC 1035 section 2.3.4)."""
@@ -63,17 +67,19 @@ def certificates(chain: Sequence[bytes]) -> tuple[Certificate, ...]:
     return tuple(found)
 
 
-def dns_names(der: bytes) -> frozenset[str]:
-    """The DNS names that a certificate in DER is for, in lower case; none of bytes that are not a certificate.
+def names_of(der: bytes) -> frozenset[str]:
+    """The DNS names and IP addresses that a certificate in DER is for; none of bytes that are not a certificate.
 
-    The common name counts only if there is no other one (RFC 6125 section 6.4.4).
+    Names are in lower case and without a final dot. The common name counts only if there is no DNS name (RFC 6125
+    section 6.4.4).
     """
     try:
         _, subject = next(islice(_fields(der), 4, None), (0, b""))
         names = _dns_names(der) or [clean(_attributes(subject).get(_NAMING[0], ""), LONGEST_NAME)]
     except (IndexError, ValueError):
         return frozenset()
-    return frozenset(name.lower() for name in names if name)
+    found = {name.lower().removesuffix(".") for name in names} | set(_ip_addresses(der))
+    return frozenset(found - {""})
 
 
 def _fields(der: bytes) -> Iterator[tuple[int, bytes]]:
@@ -85,20 +91,32 @@ def _fields(der: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _dns_names(der: bytes) -> list[str]:
     """The DNS names of a certificate's extensions, in their order; none if these cannot be read."""
+    return [name.decode("ascii", "replace") for name in _alternative_names(der, _DNS_NAME)]
+
+
+def _ip_addresses(der: bytes) -> list[str]:
+    """The IP addresses of a certificate's extensions, as people write them; none if these cannot be read."""
+    found = _alternative_names(der, _IP_ADDRESS)
+    return [str(ip_address(octets)) for octets in found if len(octets) in _ADDRESS_OCTETS]
+
+
+def _alternative_names(der: bytes, kind: int) -> list[bytes]:
+    """The alternative names of one kind of a certificate, in their order; none if its extensions cannot be read."""
     try:
-        return [name for tag, content in _fields(der) if tag == _EXTENSIONS for name in _alternative_names(content)]
+        found = (name for tag, content in _fields(der) if tag == _EXTENSIONS for name in _general_names(content))
+        return [name for tag, name in found if tag == kind]
     except (IndexError, ValueError):
         return []
 
 
-def _alternative_names(explicit: bytes) -> Iterator[str]:
-    """The DNS names among the extensions of a certificate."""
+def _general_names(explicit: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of the alternative names among the extensions of a certificate."""
     _, extensions, _ = _element(explicit, 0)
     for _, extension in _elements(extensions):
         (_, identifier), *_, (_, value) = _elements(extension)
         if identifier == _ALTERNATIVE_NAMES:
             _, names, _ = _element(value, 0)
-            yield from (name.decode("ascii", "replace") for tag, name in _elements(names) if tag == _DNS_NAME)
+            yield from _elements(names)
 
 
 def _parse(der: bytes) -> X509 | None:
