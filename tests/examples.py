@@ -84,6 +84,8 @@ def others(watched: Target) -> dict[AlertEvent, AlertMessage]:
         throttled=held,
         allowance_full_at=START + timedelta(hours=21),
     )
+    seen_at = START - timedelta(minutes=1) + timedelta(seconds=3)
+    got_worse = replace(HEALTHY, posture_pending=("plaintext-login-allowed:",), posture_seen_at=seen_at)
     cases: dict[AlertEvent, tuple[Target, Health, Outcome]] = {
         AlertEvent.FLAPPING: (watched, replace(HEALTHY, changes=changes), FAILED),
         AlertEvent.STEADY: (watched, flapping, PASSED),
@@ -93,7 +95,7 @@ def others(watched: Target) -> dict[AlertEvent, AlertMessage]:
         AlertEvent.NORMAL: (slow, replace(HEALTHY, slow_tests=2, slow=True), PASSED),
         AlertEvent.CERTIFICATE: (with_tls, HEALTHY, with_certificate),
         AlertEvent.THROTTLED: (watched, used_up, FAILED),
-        AlertEvent.POSTURE: (watched, replace(HEALTHY, posture_pending=("plaintext-login-allowed:",)), PASSED),
+        AlertEvent.POSTURE: (watched, got_worse, PASSED),
         AlertEvent.UNTHROTTLED: (watched, throttled, FAILED),
     }
     messages = {}

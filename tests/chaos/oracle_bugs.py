@@ -266,9 +266,14 @@ def _is_up(target: Target, health: Health, _: datetime) -> bool:
     return target.posture and health.state is State.UP
 
 
-def _again(after: Health, _: Policy) -> tuple[Health, AlertEvent] | None:
+def _again(before: Health, after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
     """What waits goes on waiting."""
-    return (after, AlertEvent.POSTURE) if after.posture_pending else None
+    return (after, AlertEvent.POSTURE) if judging.was_posture_seen(before, policy, now) else None
+
+
+def _waits(health: Health, *_: object) -> bool:
+    """Whether anything waits, also if it was seen once, or long ago."""
+    return bool(health.posture_pending)
 
 
 FORGETS = (posture_tests, committer, batch_tester)
@@ -280,6 +285,8 @@ OF_POSTURES: Mapping[str, Sequence[Patch]] = {
     "another server compared": [(where, "with_present_posture", lambda _, health: health) for where in FORGETS],
     "posture alerted again": [(judging, "_report_posture", _again)],
     "only one change alerted": [(posture_tests, "MAX_PENDING", 1)],
+    "posture alerted without being seen again": [(judging, "was_posture_seen", _waits)],
+    "posture not asked again": [(posture_tests, "_has_more_to_see", lambda *_: False)],
     "posture not kept": [(Committer, "commit_posture", lambda *_: False)],
 }
 """These take an installation of days."""

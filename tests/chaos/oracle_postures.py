@@ -8,7 +8,7 @@ question, and what could not be asked is as it was.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -27,6 +27,9 @@ UNDER_WAY = timedelta(minutes=30)
 
 ANEW = timedelta(minutes=15)
 """For so long the repeats of a test may come."""
+
+JUST_BEFORE = timedelta(seconds=40)
+"""A posture test was made with the test before if it is longer ago than a delay by less."""
 
 Answers = Mapping[str, object]
 
@@ -47,6 +50,8 @@ _STATES = {
 """By question: the answer that is the worse one, what an alert says, and the RFC that it names."""
 
 _STLS_WITHOUT_TLS = "STLS is as good as gone: the server accepts it, and TLS is then no longer established ({})."
+
+_CHAIN = "The certificate's chain is no longer trusted ({})."
 
 _SIDES = ("in_clear", "in_tls")
 """The two replies to CAPA."""
@@ -85,6 +90,32 @@ class Change:
             case question:
                 return known.get(question) is _STATES[question][0]
 
+    def is_shown(self, answers: Answers, known: Answers) -> bool:
+        """Whether these answers by themselves say that it is so; `known` is all that was known before."""
+        match self.question:
+            case "removed":
+                side = _side({**known, **answers})
+                offered = _offers(answers, side)
+                return side in answers and (self.about == "CAPA" or "CAPA" in offered) and self.about not in offered
+            case _:
+                return self.holds(answers)
+
+    def sentence_of(self, answers: Answers) -> str:
+        """What an alert says of it after these answers, which show it: the reason may have become another one."""
+        match self.question:
+            case "chain":
+                return _CHAIN.format(answers["chain"])
+            case "stls":
+                return _stls_sentence(answers)
+            case _:
+                return self.sentence
+
+
+def _stls_sentence(answers: Answers) -> str:
+    if "stls_reason" in answers:
+        return _STLS_WITHOUT_TLS.format(answers["stls_reason"])
+    return _STATES["stls"][1]
+
 
 def _offers(known: Answers, side: str) -> frozenset[str]:
     offers = known.get(side)
@@ -118,13 +149,10 @@ def got_worse(before: Answers, now: Answers) -> Iterator[Change]:
     """What is worse than before, of what was asked both times: docs/posture.md, "What is found"."""
     for question, (worse, sentence, source) in _STATES.items():
         if now.get(question) is worse and before.get(question) is (not worse):
-            accepted = question == "stls" and "stls_reason" in now
-            said = _STLS_WITHOUT_TLS.format(now["stls_reason"]) if accepted else sentence
-            yield Change(question, "", said, source)
+            yield Change(question, "", _stls_sentence(now) if question == "stls" else sentence, source)
     if now.get("chain") and before.get("chain") == "":
         reason = str(now["chain"])
-        sentence = f"The certificate's chain is no longer trusted ({reason})."
-        yield Change("chain", reason, sentence, "RFC 8446 section 4.4.2")
+        yield Change("chain", reason, _CHAIN.format(reason), "RFC 8446 section 4.4.2")
     for question in now:
         port = question.removeprefix("port ")
         if port != question and now[question] is True and before.get(question) is False:
@@ -159,13 +187,20 @@ def _removed(before: Answers, now: Answers) -> Iterator[Change]:
 
 @dataclass(slots=True)
 class Appeared:
-    """A change for the worse, when it was kept (the order of the fact), and when it was known to be over."""
+    """A change for the worse, when it was found and kept (orders of facts), and when it was known to be over."""
 
     change: Change
     kept: int
     ended: int = NEVER
-    ahead: int = 0
-    """How many others waited, or came with it."""
+    found: int = -1
+    seen: list[facts.PostureAsked] = field(default_factory=list)
+    """The posture tests that have shown it."""
+    sentences: set[str] = field(default_factory=set)
+    """What an alert may say, as the reasons of these were others."""
+
+    def is_said_by(self, words: str) -> bool:
+        """Whether an email is about it."""
+        return any(it in words for it in {self.change.sentence} | self.sentences)
 
 
 @dataclass(slots=True)
@@ -180,6 +215,15 @@ class _Known:
         for one in self.open:
             one.ended = order
         self.asked, self.answers, self.open = "", {}, []
+
+
+def _see(known: _Known, asked: facts.PostureAsked) -> None:
+    """A posture test shows changes that are open; its reasons may be others."""
+    answers = dict(asked.answers)
+    for one in known.open:
+        if known.asked == asked.asked and one.change.is_shown(answers, known.answers):
+            one.seen.append(asked)
+            one.sentences.add(one.change.sentence_of(answers))
 
 
 class Postures:
@@ -204,10 +248,15 @@ class Postures:
             self._counted["postures asked"] += len(asked)
             for one in asked:
                 self._judge_asked(one)
-            for first, second in pairwise(asked):
-                self._judge_often(first, second)
             appeared = self._follow(target, of_target)
-            self._judge_messages(target, appeared)
+            said = self._judge_messages(target, appeared)
+            for first, second in pairwise(asked):
+                waiting = [it for it in appeared if it.kept < second.order and it.ended > first.order]
+                if all(said[it.kept, it.change.sentence] < first.order for it in waiting):
+                    self._judge_often(first, second)
+            if not any(it.event == "throttled" for it in self._messages.get(target, ())):
+                for one in asked:
+                    self._judge_what_follows(one, asked, appeared, said)
         return self.findings
 
     def _report(self, kind: str, order: int, target: str, text: str) -> None:
@@ -233,7 +282,7 @@ class Postures:
             self._report("posture tested in maintenance", asked.order, asked.target, f"at {at}")
 
     def _judge_often(self, first: facts.PostureAsked, second: facts.PostureAsked) -> None:
-        """Once a day; anew only if the same test was made again, or the target was changed, or failed meanwhile."""
+        """Once a day, if nothing is to be alerted; anew only if the test was, or the target was changed, or failed."""
         time, again = self._record.time(first.order), self._record.time(second.order)
         if again - time > DAY / 2 or first.asked != second.asked or first.tick == second.tick:
             return
@@ -287,6 +336,7 @@ class Postures:
                 case facts.PostureAsked():
                     asked[fact.invocation] = fact
                     self._judge_kept(known, fact, events)
+                    _see(known, fact)
                 case facts.PostureKept(text=""):
                     self._judge_forgotten(known, fact)
                     known.forget(fact.order)
@@ -310,10 +360,8 @@ class Postures:
         for one in [it for it in known.open if not it.change.holds(known.answers)]:
             one.ended = order
             known.open.remove(one)
-        new = [Appeared(change, order) for change in worse]
+        new = [Appeared(change, order, found=asked.order, seen=[asked]) for change in worse]
         known.open += new
-        for one in new:
-            one.ahead = len(known.open)
         self._counted["changes for the worse"] += len(new)
         return new
 
@@ -342,17 +390,16 @@ class Postures:
 
     # ---- messages
 
-    def _judge_messages(self, target: str, appeared: Sequence[Appeared]) -> None:
-        """One for each change that still holds, none else."""
+    def _judge_messages(self, target: str, appeared: Sequence[Appeared]) -> Mapping[tuple[int, str], int]:
+        """One for each change that still holds, none else. Returns when each was said, as the order of the message."""
         messages = [it for it in self._messages.get(target, ()) if it.event == POSTURE]
         sent = {it.id_time: it for it in reversed(messages) if it.channel == "alert" and it.id_time}
-        throttled = any(it.event == "throttled" for it in self._messages.get(target, ()))
         said: dict[tuple[int, str], list[Message]] = {}
         for message in sorted(sent.values(), key=lambda it: it.order):
             self._counted["postures alerted"] += 1
             words, latest = " ".join(message.text.split()), (message.id_time or message.time) + SECOND + SKEW
             known = [it for it in appeared if self._record.time(it.kept) <= latest]
-            fits = [it for it in known if it.change.sentence in words]
+            fits = [it for it in known if it.is_said_by(words)]
             if not fits:
                 self._report("posture alerted without reason", message.order, target, words[:160])
                 continue
@@ -364,8 +411,7 @@ class Postures:
             its = said.get((one.kept, one.change.sentence), [])
             if len(its) > 1:
                 self._report("posture alerted twice", its[1].order, target, one.change.sentence)
-            elif not its and not throttled:
-                self._judge_missing(target, one)
+        return defaultdict(lambda: NEVER, {which: its[0].order for which, its in said.items()})
 
     def _judge_message(self, message: Message, one: Appeared) -> None:
         """It came with a passed test that nothing held, before it was mended."""
@@ -380,15 +426,63 @@ class Postures:
             self._report("alert in spite of a hold", message.order, message.target, one.change.sentence)
         elif all(NEVER > it.committed > one.ended for it in tests):
             self._report("posture alerted though mended", message.order, message.target, one.change.sentence)
+        elif not any(self._was_seen_before(it, one) for it in tests):
+            self._report("posture alerted without being seen", message.order, message.target, one.change.sentence)
 
-    def _judge_missing(self, target: str, one: Appeared) -> None:
-        """It was to be said with one of the tests that followed, if there were enough that nothing held."""
-        since, until = self._record.time(one.kept), self._record.time(one.ended)
-        tests = [it for it in self._record.tests[target] if it.planned > since and it.began < until - SKEW]
-        free = [it for it in tests if self._is_free(it, one)]
-        others = [it for it in self._messages.get(target, ()) if one.kept < it.order < one.ended]
-        if len(free) > one.ahead + len({it.id_time for it in others if it.event != POSTURE}):
-            self._report("posture not alerted", free[-1].order, target, f"{one.change.sentence} Kept at {since}.")
+    def _was_seen_before(self, test: Test, one: Appeared) -> bool:
+        """Whether a posture test has seen it again, shortly before a test, and the target passed since."""
+        longest = timedelta(seconds=test.policy.delay_up) + MINUTE + SKEW
+        seen = [it for it in one.seen if it.order != one.found and it.order < test.made_order]
+        return any(
+            test.began - self._record.time(it.order) <= longest
+            and all(
+                made.passed for made in self._record.tests[test.target] if it.order < made.made_order < test.made_order
+            )
+            for it in seen
+        )
+
+    def _judge_what_follows(
+        self,
+        asked: facts.PostureAsked,
+        others: Sequence[facts.PostureAsked],
+        appeared: Sequence[Appeared],
+        said: Mapping[tuple[int, str], int],
+    ) -> None:
+        """After a posture test that shows again what is to be alerted, the next test says it, and asks for the rest.
+
+        After one that was the first of the day to show it, the next test asks.
+        """
+        test = self._next_test(asked)
+        waiting = [it for it in appeared if it.kept < (test.made_order if test else 0) and it.ended > asked.order]
+        waiting = [it for it in waiting if test and said[it.kept, it.change.sentence] > asked.order]
+        if not test or not waiting or not all(asked in it.seen and self._is_free(test, it) for it in waiting):
+            return
+        about = [it for it in self._messages.get(test.target, ()) if it.id_time == test.began.replace(microsecond=0)]
+        if any(it.event != POSTURE for it in about):
+            return
+        is_first = any(it.found == asked.order for it in waiting)
+        words = [" ".join(it.text.split()) for it in about]
+        rest = [it for it in waiting if not any(it.is_said_by(text) for text in words)]
+        text = f"{[it.change.sentence for it in rest]} Asked at {self._record.time(asked.order)}."
+        if not is_first and len(rest) == len(waiting):
+            self._report("posture not alerted", test.made_order, test.target, text)
+        is_asked = any(it.invocation == test.invocation for it in others)
+        is_daily = not any(
+            DAY / 2 > self._record.time(asked.order) - self._record.time(it.order) > timedelta() for it in others
+        )
+        if rest and not is_asked and (is_daily or not is_first):
+            self._report("posture not asked again", test.made_order, test.target, text)
+
+    def _next_test(self, asked: facts.PostureAsked) -> Test | None:
+        """The test after a posture test that ended well, if it came in time and was planned since; else None."""
+        end, at = self._record.ended.get(asked.invocation), self._record.time(asked.order)
+        later = [it for it in self._record.tests[asked.target] if it.made_order > asked.order]
+        if end is None or end.how != "well" or not later or self._failed(at - SECOND, end.at):
+            return None
+        test = min(later, key=lambda it: it.made_order)
+        in_time = test.began - at <= timedelta(seconds=test.policy.delay_up) + JUST_BEFORE
+        changed = [it for it in self._record.configured[asked.target] if at - UNDER_WAY < it.at < test.began + SKEW]
+        return test if in_time and test.planned > end.at and not changed else None
 
     def _is_free(self, test: Test, one: Appeared) -> bool:
         """Whether it is certain that a message could come with a test."""

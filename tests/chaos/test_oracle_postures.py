@@ -1,6 +1,7 @@
 """What the oracle makes of postures, in small; and an installation of days."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,8 +92,12 @@ def test_what_was_mended_before_its_test_was_committed_is_not_alerted(ended: int
     known.tests["mail-1"] = [test]
     judge = Postures(known, {}, Holds(known, {}), Counter())
     message = Message(words, BEGIN, "mail-1", "posture", 0, BEGIN, "")
-    judge._judge_message(message, Appeared(Change("stls", "", "", ""), kept=3, ended=ended))
+    seen = [PostureAsked(2, 0, "mail-1", BEGIN, "mail-1 110 False", ()), PostureAsked(4, 0, "mail-1", BEGIN, "", ())]
+    change = Appeared(Change("stls", "", "", ""), kept=3, ended=ended, found=2, seen=seen)
+    judge._judge_message(message, change)
     assert [one.kind for one in judge.findings] == ["posture alerted though mended"] * wrong
+    judge._judge_message(message, replace(change, seen=seen[:1], ended=NEVER))
+    assert judge.findings[wrong:][0].kind == "posture alerted without being seen"
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_worse_is_alerted_and_kept(world: World) -> None:
     servers.posture = replace(GOOD, user_in_clear=YES, stls=NO)
     run_day(world, 2)
     run_day(world, 3)
-    assert len(servers.asked) == 4
+    assert len(servers.asked) == 6  # on day 2 it is seen again, and once more as one of the two goes on waiting
     assert [alert["event"] for alert in world.received()] == ["posture", "posture"]
     assert world.alerts_recorded(NAME) == ["posture", "posture"]
     health = world.store.read_records()[1][NAME].health
@@ -80,6 +80,32 @@ def test_worse_is_alerted_and_kept(world: World) -> None:
     ]
     assert isinstance(changes[1], PostureChange)
     assert (changes[1].posture.stls, changes[1].posture.tested_at.date()) == (NO, (NOON + 2 * DAY).date())
+
+
+@pytest.mark.parametrize("interrupted", ["outage", "silence"])
+@pytest.mark.parametrize("mended", [True, False])
+def test_after_an_interruption_it_is_asked_before_it_is_alerted(world: World, interrupted: str, mended: bool) -> None:
+    """A restart, or work on it in a silence, may have mended what was found just before."""
+    servers = watched(world)
+    run_day(world, 0)
+    begin = NOON + DAY
+    servers.posture = replace(GOOD, stls=NO)
+    run_day(world, 1, 2)
+    if interrupted == "outage":
+        world.failing[NAME] = ErrorCode.TIMED_OUT
+    else:
+        window = {"from": (begin + MINUTE).isoformat(), "until": (begin + 10 * MINUTE).isoformat()}
+        world.put_target(NAME, silence=window)
+    for number in range(2, 10):
+        world.minute(begin + MINUTE * number)
+    world.failing.clear()
+    if mended:
+        servers.posture = GOOD
+    for number in range(10, 16):
+        world.minute(begin + MINUTE * number)
+    events = [alert["event"] for alert in world.received() if alert["event"] not in ("down", "recovered")]
+    assert events == ([] if mended else ["posture"])
+    assert [it for it in servers.asked if begin + MINUTE < it[0] < begin + 10 * MINUTE] == []
 
 
 def test_a_bug_in_posture_tests_costs_nothing_else(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 """When postures are tested, and which alerts their changes bring. Pure."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -12,7 +13,7 @@ from popwatch.decisions.judging import judge
 from popwatch.decisions.posture_tests import HOUR_OF_DAY, is_posture_due, with_present_posture
 from popwatch.decisions.posture_tests import with_posture as with_posture_of
 from popwatch.decisions.schedule import next_due
-from popwatch.model.health import AlertEvent, Health, State
+from popwatch.model.health import Alert, AlertEvent, Health, State
 from popwatch.model.outcomes import Certificate, Outcome, Phase, Role
 from popwatch.model.posture import (
     NO,
@@ -29,7 +30,7 @@ from popwatch.model.posture import (
 from popwatch.model.targets import Target, parse_target, server_fingerprint
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
-MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 GOOD = Posture(
     START,
     stls=YES,
@@ -54,6 +55,12 @@ def passed(now: datetime) -> Outcome:
 
 def with_posture(health: Health, posture: Posture) -> Health:
     return with_posture_of(target(), health, posture)
+
+
+def got_worse(seen_at: datetime = START, before: Posture = GOOD, now: Posture = WORSE) -> Health:
+    """What two posture tests in a row make of a target that has got worse: the second one has seen it again."""
+    health = with_posture(with_posture(UP, before), now)
+    return with_posture(health, replace(now, tested_at=seen_at))
 
 
 def kept(health: Health) -> PostureSummary:
@@ -106,25 +113,96 @@ def test_a_posture_that_stays_changes_nothing() -> None:
     assert with_posture(UP, unknown) == UP
 
 
+def run(
+    health: Health, ticks: Sequence[datetime], servers: Callable[[datetime], Posture]
+) -> tuple[Health, list[Alert]]:
+    """Tests that pass at these times, and posture tests as they are due: the health after them, and their alerts."""
+    watched, alerts, asked = target(), [], 0
+    for tick in ticks:
+        judged = judge(health, passed(tick), watched.policy, tick)
+        due = is_posture_due(watched, health, tick)
+        health = with_posture(judged.health, replace(servers(tick), tested_at=tick + SECOND)) if due else judged.health
+        alerts += [judged.alert] if judged.alert else []
+        asked += due
+    return health, alerts
+
+
+SLOT = next(START + MINUTE * number for number in range(1440) if is_posture_due(target(), UP, START + MINUTE * number))
+"""The first time at which the posture of the target is tested."""
+EACH_MINUTE = [SLOT + MINUTE * number for number in range(-1, 1500)]
+
+
 def test_each_change_is_alerted_once_one_with_each_test() -> None:
-    """With its texts; then nothing more, though the posture stays as it is."""
-    watched, health = target(), with_posture(with_posture(UP, GOOD), WORSE)
-    alerts = []
-    for number in range(10):
-        now = START + MINUTE * number
-        judged = judge(health, passed(now), watched.policy, now)
-        health = judged.health
-        alerts.append(judged.alert)
-    assert [it.worse.kind if it and it.worse else None for it in alerts] == [*CHANGES, *[None] * 7]
+    """Found, seen again with the next test, and alerted from the one after it on; then nothing more."""
+    known = with_posture(UP, GOOD)
+    health, alerts = run(known, EACH_MINUTE, lambda _: WORSE)
+    assert [it.worse.kind if it.worse else None for it in alerts] == CHANGES
+    assert [it.at - SLOT for it in alerts] == [MINUTE * number for number in (2, 3, 4)]
+    assert [it.worse_seen_at for it in alerts] == [it.at - MINUTE + SECOND for it in alerts]
     assert {it.event for it in alerts if it} == {AlertEvent.POSTURE}
-    assert health.posture_pending == ()
+    assert (health.posture_pending, health.posture_seen_at) == ((), None)
     assert with_posture(health, WORSE).posture_pending == ()
     assert [it.split()[0] for it in faults_of(kept(health))] == CHANGES[:2]
 
 
+@pytest.mark.parametrize("answer", [GOOD, replace(GOOD, user_in_clear=NOT_TESTED, tls_1_0=NOT_TESTED, in_tls=None)])
+def test_what_is_seen_only_once_is_not_alerted(answer: Posture) -> None:
+    """A server that has too many connections at that time, or refuses for another reason that passes."""
+    _, alerts = run(with_posture(UP, GOOD), EACH_MINUTE, lambda tick: WORSE if tick == SLOT else answer)
+    assert alerts == []
+
+
+def test_what_could_not_be_asked_again_waits_for_the_next_day() -> None:
+    """It is asked for ten minutes with each test, then once a day."""
+    unknown = Posture(START, problem="no-greeting")
+    asked: list[datetime] = []
+
+    def servers(tick: datetime) -> Posture:
+        asked.append(tick)
+        return WORSE if tick in (SLOT, SLOT + DAY) else unknown
+
+    _, alerts = run(with_posture(UP, GOOD), EACH_MINUTE, servers)
+    assert asked[:10] == [SLOT + MINUTE * number for number in range(10)]
+    assert asked[10] == SLOT + DAY
+    assert alerts[0].at == SLOT + DAY + MINUTE
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        ({"since": START + SECOND}, START + MINUTE),
+        ({}, START + 7 * MINUTE),
+        ({"posture_seen_at": None}, START),
+        ({"state": State.WARN, "failures": 1, "failing_since": START}, START + MINUTE),
+    ],
+    ids=["up again since", "long ago", "seen once", "fails"],
+)
+def test_what_was_not_seen_with_the_last_test_is_asked_before_it_is_alerted(
+    fields: dict[str, Any], at: datetime
+) -> None:
+    """As after an outage, a silence, a suspension: a restart may have mended it."""
+    health = replace(got_worse(), **fields)
+    judged = judge(health, passed(at), target().policy, at)
+    assert (judged.alert, len(judged.health.posture_pending)) == (None, 3)
+    later = at + MINUTE
+    up = replace(judged.health, state=State.UP)
+    assert is_posture_due(target(), up, later)
+    assert not is_posture_due(target(max_alerts=0), up, later)
+    assert with_posture(up, GOOD).posture_pending == ()
+    assert judge(with_posture(up, replace(WORSE, tested_at=later)), passed(later), target().policy, later).alert
+
+
+def test_the_words_are_those_of_the_last_posture() -> None:
+    """Why a chain is not trusted, and how STLS fails, may be another reason by then."""
+    first = replace(GOOD, chain=NO, chain_reason="tls-issuer-missing", stls=NO)
+    then = replace(first, chain_reason="tls-name-mismatch", stls_reason="reset")
+    health = with_posture(with_posture(with_posture(UP, GOOD), first), then)
+    assert health.posture_pending == ("stls-gone:reset", "chain-not-trusted:tls-name-mismatch")
+
+
 def test_what_holds_alerts_holds_these() -> None:
-    """Maintenance, a silence and an outage, and `max_alerts` 0: they are sent afterwards."""
-    health = with_posture(with_posture(UP, GOOD), WORSE)
+    """Maintenance, a silence and an outage, and `max_alerts` 0: they are sent afterwards, if they are so still."""
+    health = got_worse()
     maintained = target(maintenance=[{"from": "2026-10-31", "until": "2026-11-02"}])
     within = judge(health, passed(START), maintained.policy, START)
     assert (within.alert, len(within.health.posture_pending)) == (None, 3)
@@ -132,7 +210,11 @@ def test_what_holds_alerts_holds_these() -> None:
     assert (silenced.alert, len(silenced.health.posture_pending)) == (None, 3)
     failed = judge(health, Outcome(START, Phase.GREETING), target().policy, START)
     assert len(failed.health.posture_pending) >= 2
-    after = judge(within.health, passed(START + 3 * DAY), maintained.policy, START + 3 * DAY)
+    first = judge(within.health, passed(START + 3 * DAY), maintained.policy, START + 3 * DAY)
+    assert first.alert is None
+    assert is_posture_due(maintained, first.health, START + 3 * DAY + MINUTE)
+    seen = with_posture_of(maintained, first.health, replace(WORSE, tested_at=START + 3 * DAY + MINUTE))
+    after = judge(seen, passed(START + 3 * DAY + 2 * MINUTE), maintained.policy, START + 3 * DAY + 2 * MINUTE)
     assert after.alert
     assert after.alert.event is AlertEvent.POSTURE
     mute = judge(health, passed(START), target(max_alerts=0).policy, START)
@@ -167,7 +249,8 @@ def test_what_was_mended_before_its_alert_is_not_alerted(kind: PostureIssue) -> 
     worse = replace(FULL, **MENDED[kind])
     health = with_posture(with_posture(UP, FULL), worse)
     assert [it.split(":")[0] for it in health.posture_pending] == [kind]
-    assert with_posture(health, worse) == health
+    later = START + MINUTE
+    assert with_posture(health, replace(worse, tested_at=later)) == replace(health, posture_seen_at=later)
     assert with_posture(health, Posture(START, stls=YES)).posture_pending == (
         () if kind is PostureIssue.STLS_GONE else health.posture_pending
     )
@@ -225,7 +308,7 @@ def test_a_posture_of_an_earlier_version_is_compared() -> None:
 
 def test_a_kind_of_a_later_version_is_passed_over() -> None:
     """Without an alert, and without an exception."""
-    health = replace(UP, posture_pending=("of-a-later-version:x", "tls10-accepted:"))
+    health = replace(UP, posture_pending=("of-a-later-version:x", "tls10-accepted:"), posture_seen_at=START)
     first = judge(health, passed(START), target().policy, START)
     assert first.alert is None
     second = judge(first.health, passed(START), target().policy, START)

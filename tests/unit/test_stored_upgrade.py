@@ -91,6 +91,7 @@ ADDED = {
         *("certificate_near", "certificate_warnings", "failed_addresses", "untested_addresses"),
         *("allowance_full_at", "throttled", "slow", "slow_tests", "recovery", "passes_within"),
         *("login_failed", "login_failure", "login_at", "login_delay", "posture", "posture_due"),
+        "posture_seen_at",
     },
     "Outcome": {
         *("address_age_seconds", "certificates", "passed_over", "remarks", "untested_addresses", "login", "login_ms"),

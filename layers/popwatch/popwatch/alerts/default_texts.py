@@ -291,6 +291,12 @@ def _held(context: AlertContext) -> str:
 # POSTURE
 
 
+def _asked_at(context: AlertContext) -> Rows:
+    """When the posture test saw it that the alert follows; an alert of an earlier version does not know."""
+    at = context.alert.worse_seen_at
+    return [("Asked at", _utc_and_local(at, context.target.timezone))] if at else []
+
+
 def _worse(context: AlertContext) -> PostureFinding:
     """The change that the alert is about."""
     if context.alert.worse is None:
@@ -520,7 +526,7 @@ TEXTS: Mapping[str, EventTexts] = {
         headline=_constant("POSTURE"),
         sms=lambda it: f"{_worse(it).kind} {truncate(_worse(it).about, 40)}".rstrip(),
         opening=lambda it: f"The posture of {it.target.name} got worse. {_worse(it).text}",
-        times=lambda it: [*_tested_at(it), ("See", _worse(it).source)],
+        times=lambda it: [*_tested_at(it), *_asked_at(it), ("See", _worse(it).source)],
         what_next=lambda it: f"{_worse(it).action} It counts as up. There is no further alert about this.",
         counted=_number("worse in what they offer"),
     ),

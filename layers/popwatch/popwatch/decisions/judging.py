@@ -45,6 +45,9 @@ from popwatch.model.outcomes import LoginVerdict, Outcome, Phase
 from popwatch.model.posture import pending_finding
 from popwatch.model.targets import Policy
 
+LATE = timedelta(minutes=1)
+"""A test may be made so much later than its delay after the one before: with the next tick."""
+
 _all_but_last_good = attrgetter(*(field.name for field in fields(Health) if not field.name.startswith("last_good_")))
 
 
@@ -150,6 +153,7 @@ def _reset(health: Health) -> Health:
         certificate_warnings=health.certificate_warnings,
         posture=health.posture,
         posture_pending=health.posture_pending,
+        posture_seen_at=health.posture_seen_at,
     )
 
 
@@ -185,6 +189,7 @@ def _pass(
         login_delay=_login_delay(before, outcome),
         posture=before.posture,
         posture_pending=before.posture_pending,
+        posture_seen_at=before.posture_seen_at,
     )
     ended = _ended_outage(before, policy, now, outcome.rtt_ms)
     due = before.ended_outage or ended
@@ -200,7 +205,7 @@ def _pass(
         or _report_degraded(after, policy)
         or _report_slow(after, policy)
         or _report_certificate(after, outcome, policy, now)
-        or _report_posture(after, policy)
+        or _report_posture(before, after, policy, now)
         or (after, None)
     )
 
@@ -393,14 +398,29 @@ def _report_certificate(
     return after, AlertEvent.CERTIFICATE
 
 
-def _report_posture(after: Health, policy: Policy) -> tuple[Health, AlertEvent] | None:
+def was_posture_seen(health: Health, policy: Policy, now: datetime) -> bool:
+    """Whether what got worse in a posture was seen again with the last test or so, and the target was up since.
+
+    Else the server may have been mended meanwhile, as by a restart, and is asked anew before anything is alerted.
+    """
+    seen, since = health.posture_seen_at, health.since
+    if not health.posture_pending or health.state is not State.UP or seen is None or since is None:
+        return False
+    return since <= seen and abs(now - seen) <= timedelta(seconds=policy.delay_up) + LATE
+
+
+def _report_posture(
+    before: Health, after: Health, policy: Policy, now: datetime
+) -> tuple[Health, AlertEvent] | None:
     """One alert for each change for the worse, one with each test.
 
     With `max_alerts` 0 no one would receive it: it stays due until that is raised.
     """
-    if not after.posture_pending or not policy.max_alerts:
+    if not policy.max_alerts or not was_posture_seen(before, policy, now):
         return None
-    return replace(after, posture_pending=after.posture_pending[1:]), AlertEvent.POSTURE
+    waiting = after.posture_pending[1:]
+    seen_at = after.posture_seen_at if waiting else None
+    return replace(after, posture_pending=waiting, posture_seen_at=seen_at), AlertEvent.POSTURE
 
 
 def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
@@ -489,7 +509,8 @@ def _alert(event: AlertEvent | None, before: Health, after: Health, policy: Poli
             number = 0
         case AlertEvent.POSTURE:
             worse = pending_finding(before.posture_pending[0])
-            return Alert(event, 0, now, timedelta(), worse=worse) if worse else None
+            seen_at = before.posture_seen_at
+            return Alert(event, 0, now, timedelta(), worse=worse, worse_seen_at=seen_at) if worse else None
         case AlertEvent.THROTTLED | AlertEvent.UNTHROTTLED:
             raise ValueError("`throttle` makes these alerts")
         case unknown:

@@ -135,7 +135,8 @@ class Health:
     slots, was tried. `login_delay` is the least time in seconds between two logins that the server has stated.
 
     `posture` is what is kept of the last posture test (the text of a `PostureSummary`), and `posture_pending` are the
-    changes for the worse that are still to be alerted.
+    changes for the worse that are still to be alerted. `posture_seen_at` is when a posture test last found all of these
+    to be so still; None until one has, since a single answer may be a whim of the server.
 
     `last_good_at` is the last passed test that was written: of a target that passes, its samples know a later one.
 
@@ -189,6 +190,7 @@ class Health:
     login_delay: int = field(default=0, metadata=within(Range(0, LONGEST_LOGIN_DELAY)))
     posture: str = ""
     posture_pending: tuple[str, ...] = field(default=(), metadata=stored_as("posture_due"))
+    posture_seen_at: datetime | None = None
 
     @property
     def is_failing(self) -> bool:
@@ -235,7 +237,7 @@ class Alert:
     `number` counts an outage's `down` alerts, a flapping target's changes, the days within which a certificate expires,
     or the alerts that are held; else it is 0. `outage` is the time from the first failed test until now, or until the
     passed test that ended the outage. `held` is what is held, or was until now, in an alert that says so. `worse` is
-    the change for the worse that a `posture` alert is about.
+    the change for the worse that a `posture` alert is about, and `worse_seen_at` when a posture test last saw it.
     """
 
     event: AlertEvent
@@ -244,6 +246,7 @@ class Alert:
     outage: timedelta
     held: HeldAlerts | None = None
     worse: PostureFinding | None = None
+    worse_seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

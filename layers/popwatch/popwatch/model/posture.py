@@ -512,6 +512,10 @@ _PLAIN_TEXT_AFTER_STLS = _Wording(
 """In place of the texts of a server that has no STLS."""
 
 
+_SHOWN_AS = (PostureIssue.CHAIN, PostureIssue.STLS_GONE)
+"""Kinds of which only the posture itself knows all."""
+
+
 def findings(posture: Posture) -> list[PostureFinding]:
     """What should be otherwise in a posture, whatever it was before."""
     return [_finding_of(posture, kind, about, changed=False) for kind, about in _faults(posture.summary)]
@@ -558,6 +562,26 @@ def still_holds(pending: str, kept: PostureSummary) -> bool:
             return kept.stls is NO
         case _:
             return kind not in set(PostureIssue) or (kind, about) in set(_faults(kept))
+
+
+def is_shown(pending: str, posture: Posture, kept: PostureSummary) -> bool:
+    """Whether a posture shows a change that a record has; what it did not ask does not show.
+
+    `kept` is what is kept of it and of earlier ones.
+    """
+    kind, _, _ = pending.partition(":")
+    now = posture.summary
+    if kind not in (PostureIssue.MECHANISM_REMOVED, PostureIssue.CAPABILITY_REMOVED, PostureIssue.CAPABILITIES_GONE):
+        return still_holds(pending, now)
+    offered = now.in_clear if kept.in_tls is None else now.in_tls
+    is_answer = offered is not None and (kind == PostureIssue.CAPABILITIES_GONE or _CAPA_ANSWERED in offered)
+    return is_answer and still_holds(pending, kept)
+
+
+def as_shown(pending: str, posture: Posture) -> str:
+    """A change that a record has, as a posture that shows it does: why a chain is not trusted, and how STLS fails."""
+    kind, _, about = pending.partition(":")
+    return pending_text(_finding_of(posture, PostureIssue(kind), about, changed=True)) if kind in _SHOWN_AS else pending
 
 
 def _finding_of(posture: Posture, kind: PostureIssue, about: str, *, changed: bool) -> PostureFinding:
