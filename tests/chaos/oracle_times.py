@@ -140,8 +140,11 @@ class Times:
             longest = _in_minutes(max(delays)) + MINUTE + SLACK
             made = [record.time(test.made_order) for test in record.tests[target]]
             self.counted["targets without faults"] += 1
-            for before, after in pairwise([begin, *(at for at in made if begin < at < fault_free.at), fault_free.at]):
-                if after - before > longest:
+            times = [begin, *(at for at in made if begin < at < fault_free.at), fault_free.at]
+            for number, (before, after) in enumerate(pairwise(times)):
+                # A server that has failed shortly before is taken to be up until its first test.
+                first = _in_minutes(policy.delay_up) + MINUTE + SLACK
+                if after - before > (longest if number else max(longest, first)):
                     yield Finding("not tested", fault_free.order, target, f"from {before} until {after}, {policy}")
                     break
 

@@ -238,6 +238,19 @@ class TestLastPassed:
         assert world.store.read_record("a").health.last_good_at == ticks[-2]
         assert f"Last good     {ticks[-2]:%Y-%m-%d %H:%M:%S} UTC, 12.5 ms" in emails(world, "a")[0]
 
+    @pytest.mark.parametrize("minutes", [1, 20])
+    def test_alert_of_a_changed_item_names_the_last_passed_test(self, world: World, minutes: int) -> None:
+        """It is tested between two of its slots, so that its last passed test is not a delay ago."""
+        world.put_target("a", **DOWN_AT_ONCE, delay_up=1800)
+        slots = [next_slot("a", 1800, NOON), next_slot("a", 1800, next_slot("a", 1800, NOON))]
+        last = NOON + -(-(slots[1] - NOON) // MINUTE) * MINUTE
+        for number in range(int((last - NOON) / MINUTE) + minutes):
+            world.minute(NOON + number * MINUTE)
+        world.put_target("a", **DOWN_AT_ONCE, delay_up=1800, host="192.0.2.99")
+        world.failing["a"] = ErrorCode.TIMED_OUT
+        world.minute(last + minutes * MINUTE)
+        assert f"Last good     {last:%Y-%m-%d %H:%M:%S} UTC, 12.5 ms" in emails(world, "a")[0]
+
     def test_alert_after_a_night_of_passes_in_maintenance(self, world: World) -> None:
         """They were not written either."""
         window = {"from": iso(NOON), "until": iso(NOON + 10 * MINUTE)}

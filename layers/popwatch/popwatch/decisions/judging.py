@@ -409,9 +409,7 @@ def was_posture_seen(health: Health, policy: Policy, now: datetime) -> bool:
     return since <= seen and abs(now - seen) <= timedelta(seconds=policy.delay_up) + LATE
 
 
-def _report_posture(
-    before: Health, after: Health, policy: Policy, now: datetime
-) -> tuple[Health, AlertEvent] | None:
+def _report_posture(before: Health, after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:
     """One alert for each change for the worse, one with each test.
 
     With `max_alerts` 0 no one would receive it: it stays due until that is raised.

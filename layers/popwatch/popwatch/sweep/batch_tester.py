@@ -33,7 +33,7 @@ from popwatch.decisions.own_network import (
 )
 from popwatch.decisions.planning import counts_if_failed
 from popwatch.decisions.posture_tests import is_posture_due, with_present_posture
-from popwatch.decisions.schedule import TICK, digest_of, is_login_due, next_due, retest_at
+from popwatch.decisions.schedule import TICK, digest_of, is_login_due, next_due, next_slot, retest_at
 from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credentials import Credential
 from popwatch.model.health import State
@@ -443,12 +443,20 @@ class BatchTester:
             )
 
     def _last_good(self, target: Target) -> tuple[datetime, float] | None:
-        """The last passed test of a target whose test before this one passed: that lies about `delay_up` back."""
+        """The last passed test of a target whose test before this one passed: that was for its slot before this test.
+
+        One that a changed item brought between two slots is in the record, as any passed test with a changed item.
+        """
         delay = timedelta(seconds=target.policy.delay_up)
         if delay < READ_TOGETHER:
             return _newest_pass(target.target_id, self._newest_samples)
-        begin = self._batch.tick - delay - LATE_BY_MISSED_TICKS
-        return _newest_pass(target.target_id, self._samples(begin, begin + READ_TOGETHER, target.target_id))
+        last_slot = next_slot(target.target_id, target.policy.delay_up, self._batch.tick - TICK) - delay
+        # If ticks were missed the last slot may be that of this test.
+        return next(filter(None, (self._pass_for(target, slot) for slot in (last_slot, last_slot - delay))), None)
+
+    def _pass_for(self, target: Target, slot: datetime) -> tuple[datetime, float] | None:
+        """The passed test of a slot: its tick ends the slot's minute, or comes later if ticks were missed."""
+        return _newest_pass(target.target_id, self._samples(slot, slot + TICK + LATE_BY_MISSED_TICKS, target.target_id))
 
     @cached_property
     def _newest_samples(self) -> list[tuple[datetime, Mapping[str, Sample]]]:
