@@ -470,7 +470,7 @@ class Postures:
         is_daily = not any(
             DAY / 2 > self._record.time(asked.order) - self._record.time(it.order) > timedelta() for it in others
         )
-        if rest and not is_asked and (is_daily or not is_first):
+        if rest and not is_asked and (is_daily or not is_first) and self._record.ended_well(test.invocation):
             self._report("posture not asked again", test.made_order, test.target, text)
 
     def _next_test(self, asked: facts.PostureAsked) -> Test | None:

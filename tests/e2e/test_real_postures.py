@@ -145,9 +145,11 @@ def _shown(it: PostureFinding, sibling: int) -> str:
 
 
 def alerts(target: Target, before: Posture, changed: Posture) -> list[PostureFinding]:
-    """What the tests after a posture test alert, one with each: each email says what got worse, and what to do."""
+    """What the tests after a second posture test alert, one with each: each email says what got worse, what to do."""
     now, found = datetime.now(UTC), []
     health = with_posture(target, with_posture(target, Health(State.UP, now), before), changed)
+    assert judge(health, Outcome(now, Phase.QUIT, rtt_ms=12.5), target.policy, now).alert is None
+    health = with_posture(target, health, replace(changed, tested_at=now))
     while health.posture_pending:
         passed = Outcome(now, Phase.QUIT, rtt_ms=12.5)
         judgement = judge(health, passed, target.policy, now)
