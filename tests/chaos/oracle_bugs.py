@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from popwatch.alerts import rendering
+from popwatch.alerts import layout, rendering
+from popwatch.alerts.default_texts import TEXTS
 from popwatch.decisions import judging, login_attempts, planning, posture_tests, schedule
 from popwatch.decisions.batches import PlannedTest
 from popwatch.model.credential_state import CredentialState
@@ -29,6 +30,7 @@ ENDED, DUE = judging._ended_outage, judging._report_what_was_due
 PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
 AFTER_LOGIN, LEAVES_OPEN = login_attempts.after_login, judging.leaves_login_open
+ALWAYS_RESTORED = replace(TEXTS[AlertEvent.RESTORED], headline=lambda _: "RESTORED")
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
 
@@ -222,6 +224,7 @@ OF_SERVERS: Mapping[str, Sequence[Patch]] = {
     "normal not reported": [
         (judging, "_report_slow", lambda after, policy: None if after.slow else SLOW(after, policy))
     ],
+    "restored whatever is tested": [(layout, "TEXTS", {**TEXTS, AlertEvent.RESTORED: ALWAYS_RESTORED})],
     "certificate not reported": [(judging, "_report_certificate", lambda *_: None)],
     "certificate warned of anew": [(judging, "with_warnings", lambda sent, _: sent)],
 }

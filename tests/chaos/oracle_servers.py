@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +22,9 @@ LIMITS, MAX_WARNINGS = 3, 3
 
 CERTAIN = 2
 """Tests more than it takes: one or two may have been overtaken, and then do not count."""
+
+NOT_COUNTED = "NOT COUNTED AS"
+"""The beginning of a subject that says nothing of the server."""
 
 _TIME = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC"
 _EXPIRES = re.compile(rf"^Expires\s+{_TIME}", re.M)
@@ -117,11 +120,20 @@ class Servers:
                 yield self._finding("alert in spite of a hold", test, f"{[*known]} with max_alerts 0")
             if test.goes_on:
                 yield self._finding("message of a server that has not recovered", test, f"{[*known]}")
+            yield from self._wrong_headlines(test, known.values())
             if len(known) > 1:
                 yield self._finding("two messages with one test", test, f"{[*known]}")
         for pair in PAIRS:
             yield from self._judge_pair(pair)
         yield from self._judge_certificates()
+
+    def _wrong_headlines(self, test: Test, known: Iterable[Message]) -> Iterator[Finding]:
+        """Of a message that ends what the target no longer asks to be looked at: docs/interventions.md."""
+        is_looked_at = {"restored": test.policy.all_addresses, "normal": test.policy.slow_rtt_ms > 0}
+        for message in known:
+            says_so = not message.subject.startswith(NOT_COUNTED)
+            if message.subject and message.event in is_looked_at and says_so is not is_looked_at[message.event]:
+                yield self._finding("wrong text", test, message.subject)
 
     def _finding(self, kind: str, test: Test, text: str) -> Finding:
         return Finding(kind, test.order, self.lifetime.target, f"{text}, at {test.began}")
