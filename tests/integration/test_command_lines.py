@@ -113,7 +113,7 @@ def test_no_summary_of_a_command_is_cut(words: tuple[str, ...], run: Run) -> Non
 
 def options_of_all_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """The words of each command, with each of its options that takes one value."""
-    context = click.Context(group)
+    context = click.Context(group, **group.context_settings)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         if isinstance(command, click.Group):

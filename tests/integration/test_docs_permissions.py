@@ -209,7 +209,7 @@ def test_a_permission_too_many_is_found(permitted: Permitted) -> None:
 
 def test_every_command_is_in_the_table() -> None:
     """Each command, or each of a family of commands, has its row, and an example here."""
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     commands = set()
     for name in COMMANDS.keys() - {"completion", "help", "posture", "test", "version"}:
         command = cli.get_command(context, name)

@@ -66,7 +66,7 @@ def options(command: click.Command) -> set[str]:
 
 
 def commands() -> dict[str, click.Command]:
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     return {name: command for name in cli.list_commands(context) if (command := cli.get_command(context, name))}
 
 
@@ -97,7 +97,7 @@ REFERENCE = "## Every command and option\n"
 
 def all_commands(command: click.Command, path: str, parent: click.Context | None = None) -> Iterator[click.Context]:
     """A context for each command by name, without the groups themselves."""
-    context = click.Context(command, info_name=path, parent=parent)
+    context = click.Context(command, info_name=path, parent=parent, **command.context_settings)
     if not isinstance(command, click.Group):
         yield context
         return

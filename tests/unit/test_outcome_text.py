@@ -59,7 +59,7 @@ def test_advice_names_fields_and_options_that_exist(reason: str) -> None:
     advice(failed, collect)
     for name, value in fields:
         assert not value or FIELDS_BY_NAME[name].parse(value) is not None
-    command = cli.get_command(click.Context(cli), "test")
+    command = cli.get_command(click.Context(cli, **cli.context_settings), "test")
     assert command is not None
     options = {option for known in command.params for option in known.opts}
     written = re.findall(r"--[a-z-]+", conclusion(target(), failed)[-1])
