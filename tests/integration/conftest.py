@@ -2,6 +2,8 @@
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,19 @@ class Ended:
 
 
 Run = Callable[..., Ended]
+InsteadOfSleep = Callable[[Callable[[float], None]], None]
 Do = Callable[..., str]
+
+
+@pytest.fixture
+def instead_of_sleep(monkeypatch: pytest.MonkeyPatch) -> InsteadOfSleep:
+    """Has the command call a function where it would sleep; other threads of this process go on sleeping."""
+    own, sleep = threading.get_ident(), time.sleep
+
+    def call(wait: Callable[[float], None]) -> None:
+        monkeypatch.setattr(time, "sleep", lambda it: wait(it) if threading.get_ident() == own else sleep(it))
+
+    return call
 
 
 @pytest.fixture(scope="session", autouse=True)

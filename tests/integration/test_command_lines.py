@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from popwatch_cli.installation import LOCAL_OUTPUTS, Installation, local_key
 from popwatch_cli.main import cli
 from popwatch_cli.options import long_name
 from tests.command_lines import SCRIPT
-from tests.integration.conftest import Run
+from tests.integration.conftest import InsteadOfSleep, Run
 from tests.integration.terminal_lines import COLUMNS
 
 PROJECT = Path(__file__).parents[2]
@@ -133,7 +132,7 @@ def test_an_option_that_takes_one_value_is_not_taken_twice(run: Run) -> None:
         assert (ended.code, ended.err.partition(",")[0]) == (3, f"{option} is given twice"), words
 
 
-def test_watching_as_json_ends_well(run: Run, stack: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_as_json_ends_well(run: Run, stack: Installation, instead_of_sleep: InsteadOfSleep) -> None:
     """One line of JSON at each refresh, and exit code 0 at Ctrl-C, which is the usual end."""
     refreshes = iter([None])
 
@@ -142,7 +141,7 @@ def test_watching_as_json_ends_well(run: Run, stack: Installation, monkeypatch: 
             raise KeyboardInterrupt
 
     assert stack.endpoint
-    monkeypatch.setattr(time, "sleep", wait)
+    instead_of_sleep(wait)
     ended = run("status", "--watch", "--json", "--local")
     assert ended.code == 0
     lines = ended.out.splitlines()

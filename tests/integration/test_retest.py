@@ -12,7 +12,7 @@ from popwatch.decisions.schedule import batch_of
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.samples import Sample
 from tests.examples import START
-from tests.integration.conftest import Ended, Run
+from tests.integration.conftest import Ended, InsteadOfSleep, Run
 from tests.integration.night import OUTAGE, Night, new_night
 from tests.integration.world import MINUTE, NOON, World, batch_of_queue
 
@@ -205,7 +205,7 @@ Retest = Callable[..., Ended]
 
 
 @pytest.fixture
-def retest(night: Night, run: Run, monkeypatch: pytest.MonkeyPatch) -> Retest:
+def retest(night: Night, run: Run, instead_of_sleep: InsteadOfSleep) -> Retest:
     """The command; while it waits, the function receives its message."""
 
     def receive(_: float) -> None:
@@ -215,7 +215,7 @@ def retest(night: Night, run: Run, monkeypatch: pytest.MonkeyPatch) -> Retest:
             night.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
             night.do(from_message(message["Body"]))
 
-    monkeypatch.setattr("time.sleep", receive)
+    instead_of_sleep(receive)
 
     def retest_now(*arguments: str) -> Ended:
         with time_machine.travel(night.now, tick=False):
