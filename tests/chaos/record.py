@@ -48,7 +48,7 @@ EVENTS = {
     "CERTIFICATE": "certificate",
     "POSTURE": "posture",
     "ALERTS HELD": "throttled",
-    "ALERTS AGAIN": "unthrottled",
+    "ALERTS RESUMED": "unthrottled",
 }
 _LINE = re.compile(rf"({'|'.join(EVENTS)})(?: (\d+)/(\d+))? (\S+) \(.*?\): (.*)")
 

@@ -306,6 +306,6 @@ def test_the_doctor_names_what_is_damaged(world: World) -> None:
     ]
     [ahead] = check_checkpoint(state.status.checkpoint.tick, NOON + MINUTE, state.checkpoint_damage)
     assert ahead.what == (
-        "The last completed tick counts as none, since 2099-01-01T00:00:00Z is in the future: "
-        "when the last sweep was is not known."
+        "The last completed tick is ignored, since 2099-01-01T00:00:00Z is in the future: "
+        "the time of the last sweep is unknown."
     )

@@ -66,8 +66,8 @@ EVENTS = {
     AlertEvent.CERTIFICATE: (f"CERTIFICATE: {SUBJECT}", f"CERTIFICATE {SMS} expires in 13 days"),
     AlertEvent.THROTTLED: (f"ALERTS HELD: {SUBJECT}", f"ALERTS HELD {SMS} until 05:42 CET: too many; now warn"),
     AlertEvent.UNTHROTTLED: (
-        f"ALERTS AGAIN: {SUBJECT}, now lost",
-        f"ALERTS AGAIN {SMS} now lost; held: 5 down, 4 up again, 1 degraded",
+        f"ALERTS RESUMED: {SUBJECT}, now lost",
+        f"ALERTS RESUMED {SMS} now lost; held: 5 down, 4 up again, 1 degraded",
     ),
 }
 
@@ -167,7 +167,7 @@ def test_certificate_warnings_say_when(left: timedelta, said: str) -> None:
     message = render(watched, HEALTHY, judge(HEALTHY, outcome, watched.policy, START), outcome, START)
     opening, _, what_next, *_ = message.email.split("\n\n")
     found = f"{opening} | {what_next}".replace("\n", " ")
-    renewal = "Renew it, and let the server load it; if it renews itself, that is overdue."
+    renewal = "Renew it, and let the server load it; if renewal is automatic, check that it works."
     assert found == f"The certificate of Mail Berlin {said.format(renewal)} Once it has expired, tests fail."
 
 
@@ -260,8 +260,8 @@ FLAPPED = replace(HEALTHY, flapping=True, changes=(START - timedelta(minutes=2),
             replace(HEALTHY, slow_tests=2),
             replace(PASSED, rtt_ms=3000.0),
             "SLOW | rtt 3000 ms, more than 2000",
-            "Mail Berlin is slow. Its round trip took 3000 ms now, and in each of the last 3 tests more than the limit "
-            "(`slow_rtt_ms`), which is 2000 ms now.",
+            "Mail Berlin is slow: its round trip took 3000 ms. Each of the last 3 tests exceeded the limit "
+            "(`slow_rtt_ms`), which is now 2000 ms.",
         ),
     ],
 )
@@ -324,12 +324,13 @@ def test_a_recovery_says_that_its_login_is_not_tested_any_more() -> None:
         (30, "Next test in 1 min, at 03:15:00 UTC. Alert 2 of 3 follows in about 3 min if"),
         (
             600,
-            "at 03:15:00 UTC. It only greets, because of the server's LOGIN-DELAY (600 s): the next login comes after "
-            "03:24:00 UTC. Alert 2 of 3 follows in about 30 min if",
+            "at 03:15:00 UTC. It only reads the greeting, since the server asks for 600 s between logins "
+            "(LOGIN-DELAY): the next login comes after 03:24:00 UTC. Alert 2 of 3 follows in about 30 min if",
         ),
         (
             86_400,
-            "LOGIN-DELAY (86400 s): the next login comes after 03:29:00 UTC. Alert 2 of 3 follows in about 45 min if",
+            "asks for 86400 s between logins (LOGIN-DELAY): the next login comes after 03:29:00 UTC. Alert 2 of 3 "
+            "follows in about 45 min if",
         ),
     ],
 )
@@ -473,7 +474,7 @@ def test_summary_lists_every_alert_and_matches_every_policy() -> None:
     assert summarize(list(others(target()).values()), START).line == (
         "10 alerts at once: 1 flapping, 1 no longer counted as flapping, 1 degraded, 1 no longer counted as degraded, "
         "1 slow, 1 no longer counted as slow, 1 certificate warning, 1 throttled, "
-        "1 no longer throttled, 1 worse in what they offer"
+        "1 no longer throttled, 1 with a worse posture"
     )
     assert all(message.line in summary.email for message in (first, other, recovered))
     assert summary.attributes["event"] == ("summary", "down", "recovered")

@@ -87,7 +87,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each server.")
 @click.pass_context
 def posture(context: click.Context, /, file: str | None, as_json: bool, **options: Any) -> None:
-    """Show what a POP3 server offers and permits, and what to mend, from here, now.
+    """Show what a POP3 server offers and permits, and what to fix, from here, now.
 
     CAPA before and after TLS, whether USER is accepted without TLS, STLS, TLS 1.0 and 1.1, the certificate's chain, and
     newer certificates on the host's other ports. No user's name and no password is ever sent.

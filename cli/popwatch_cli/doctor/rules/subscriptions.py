@@ -108,7 +108,7 @@ def check_unsubscribing(subscriptions: Sequence[Subscription]) -> Iterator[Findi
     if open_to_all:
         yield note(
             FindingKind.ANYONE_MAY_UNSUBSCRIBE,
-            f"Whoever gets a forwarded email of {some(open_to_all)} can end the subscription by its link.",
+            f"Anyone who gets a forwarded alert can end the subscription by its link: {some(open_to_all)}.",
             "Confirm by `aws sns confirm-subscription --authenticate-on-unsubscribe true`: docs/alerts.md shows how.",
             open_to_all,
         )

@@ -88,8 +88,7 @@ def check_items(damaged: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
         names = tuple(sorted(found, key=natural_order))
         yield warning(
             FindingKind.ITEMS_DAMAGED,
-            f"Of the table {table}, {counted(len(found), 'item')} that cannot be read: {some(names)} "
-            f"({found[names[0]]}).",
+            f"{counted(len(found), 'item')} of the table {table} cannot be read: {some(names)} ({found[names[0]]}).",
             "A record or the checkpoint in Status is replaced by the next sweep. Look at other items in the DynamoDB "
             "console: correct or delete them.",
             names,

@@ -61,13 +61,13 @@ ADVICE = {
     "service-unavailable": "The server answers, but says that it cannot serve clients now.",
     "tls-certificate-expired": "Renew the certificate, and let the server load it; {verify_tls=false} skips the check.",
     "tls-chain-expired": "The server must send another: install the chain that its authority issues now.",
-    "tls-chain-invalid": "A certificate breaks a rule: have it issued anew, or skip the check with {verify_tls=false}.",
+    "tls-chain-invalid": "A certificate breaks a rule: get a new one, or skip the check with {verify_tls=false}.",
     "tls-issuer-missing": (
         "The server must send the intermediate certificate too (fullchain.pem, not cert.pem). "
         "If the issuer is your own authority, give it with {ca_pem}."
     ),
     "tls-weak-key": "RSA keys need 2,048 bits: have it issued for a new key, or accept old servers with {tls_min=1.1}.",
-    "tls-weak-signature": "SHA-1 is not accepted: have it issued anew, or accept old servers with {tls_min=1.1}.",
+    "tls-weak-signature": "SHA-1 is not accepted: get a new one, or accept old servers with {tls_min=1.1}.",
     "tls-name-mismatch": "The certificate is for another name: give that name with {tls_name}.",
     "tls-untrusted": (
         "The certificate's authority is not known: give your own with {ca_pem}, or use {verify_tls=false}."

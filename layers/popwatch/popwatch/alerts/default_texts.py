@@ -84,7 +84,7 @@ def _down_next(context: AlertContext) -> str:
     next_test = f"Next test in {duration(wait)}, at {context.next_test_at.astimezone(UTC):%H:%M:%S} UTC."
     if login_from := context.next_login_from:
         delay = context.judgement.health.login_delay
-        why = f"It only greets, because of the server's LOGIN-DELAY ({delay} s)"
+        why = f"It only reads the greeting, since the server asks for {delay} s between logins (LOGIN-DELAY)"
         next_test += f" {why}: the next login comes after {login_from.astimezone(UTC):%H:%M:%S} UTC."
     if number >= policy.max_alerts:
         until = "it recovers" if policy.alert_recovery else "it has recovered and fails again"
@@ -207,15 +207,14 @@ def _slow_above(context: AlertContext) -> float:
 
 def _slow_opening(context: AlertContext) -> str:
     tests, above = context.target.policy.failures_per_alert, milliseconds(_slow_above(context))
-    in_tests = f"in each of the last {tests} tests" if tests > 1 else "in the last test"
-    now = f"Its round trip took {milliseconds(context.outcome.rtt_ms)} ms now"
-    limit = f"the limit (`slow_rtt_ms`), which is {above} ms now"  # it may have been lower in the first of those tests
-    return f"{context.target.name} is slow. {now}, and {in_tests} more than {limit}."
+    now = f"{context.target.name} is slow: its round trip took {milliseconds(context.outcome.rtt_ms)} ms."
+    limit = f"the limit (`slow_rtt_ms`), which is now {above} ms"  # it may have been lower in the first of those tests
+    return f"{now} Each of the last {tests} tests exceeded {limit}." if tests > 1 else f"{now} It exceeded {limit}."
 
 
 def _slow_next(context: AlertContext) -> str:
-    tests = counted(context.target.policy.failures_per_alert, "test", "tests in a row")
-    return f"It counts as up. The next alert comes when {tests} took no longer."
+    tests = counted(context.target.policy.failures_per_alert, "test is", "tests in a row are")
+    return f"It counts as up. The next alert comes when {tests} within the limit."
 
 
 def _normal_opening(context: AlertContext) -> str:
@@ -240,7 +239,8 @@ def _held_until(context: AlertContext) -> datetime:
 
 
 def _throttled_opening(context: AlertContext) -> str:
-    return f"{context.target.name} brings too many alerts. From now on they are held. Its state is {_state(context)}."
+    name, state = context.target.name, _state(context)
+    return f"{name} causes too many alerts. From now on they are held back. Its state is {state}."
 
 
 def _throttled_sms(context: AlertContext) -> str:
@@ -255,15 +255,15 @@ def _state(context: AlertContext) -> str:
 def _throttled_next(context: AlertContext) -> str:
     until = _held_until(context)
     return (
-        f"The first test from {utc(until)} on brings a message that says what was held, and how the server is. "
+        f"With the first test from {utc(until)} on you receive an alert that says what was held back, and its state. "
         "Tests continue, and every result is recorded: `popwatch history` shows them."
     )
 
 
 def _unthrottled_opening(context: AlertContext) -> str:
     return (
-        f"The alerts of {context.target.name} were held, as there had been too many. They are sent as usual again. "
-        f"Its state is {_state(context)}."
+        f"The alerts of {context.target.name} were held back, as there had been too many. They are sent as usual "
+        f"again. Its state is {_state(context)}."
     )
 
 
@@ -291,10 +291,10 @@ def _held(context: AlertContext) -> str:
 # POSTURE
 
 
-def _asked_at(context: AlertContext) -> Rows:
-    """When the posture test saw it that the alert follows; an alert of an earlier version does not know."""
+def _seen_at(context: AlertContext) -> Rows:
+    """When the last posture test saw the change; an alert of an earlier version does not know."""
     at = context.alert.worse_seen_at
-    return [("Asked at", _utc_and_local(at, context.target.timezone))] if at else []
+    return [("Seen at", _utc_and_local(at, context.target.timezone))] if at else []
 
 
 def _worse(context: AlertContext) -> PostureFinding:
@@ -308,19 +308,20 @@ def _worse(context: AlertContext) -> PostureFinding:
 
 
 _RENEWALS = {
-    Role.LEAF: "Renew it, and let the server load it; if it renews itself, that is overdue.",
+    Role.LEAF: "Renew it, and let the server load it; if renewal is automatic, check that it works.",
     Role.INTERMEDIATE: "The server must send another: install the chain that its authority issues now.",
     Role.ROOT: "The server needs a certificate from a root that lasts longer.",
 }
 """What to do about a certificate that expires, by its place in the chain."""
 
 
-def expiry(context: AlertContext) -> str:
-    """When the certificate expires: `expires in 13 days`, `expires in 1 d 12 h`, `has expired`."""
+def expiry(context: AlertContext, certificates: int = 1) -> str:
+    """When the certificate expires: `expires in 13 days`, `expires in 1 d 12 h`, `has expired`; or so many do."""
     left = (context.certificate_expires or context.now) - context.now
     if left < timedelta():
-        return "has expired"
-    return f"expires in {_span(left // DAY * DAY if left >= 2 * DAY else left)}"
+        return "has expired" if certificates == 1 else "have expired"
+    verb = "expires" if certificates == 1 else "expire"
+    return f"{verb} in {_span(left // DAY * DAY if left >= 2 * DAY else left)}"
 
 
 def _span(length: timedelta) -> str:
@@ -334,10 +335,9 @@ def _warned_of(context: AlertContext) -> Sequence[Certificate]:
 
 
 def _certificate_opening(context: AlertContext) -> str:
-    which, when = " and the ".join(map(str, _warned_of(context))), expiry(context)
-    if len(_warned_of(context)) > 1:
-        when = when.replace("expires", "expire").replace("has", "have")
-    return f"The {which} of {context.target.name} {when}."
+    warned_of = _warned_of(context)
+    which = " and the ".join(map(str, warned_of))
+    return f"The {which} of {context.target.name} {expiry(context, len(warned_of))}."
 
 
 def _certificate_sms(context: AlertContext) -> str:
@@ -514,7 +514,7 @@ TEXTS: Mapping[str, EventTexts] = {
         counted=_number("throttled"),
     ),
     AlertEvent.UNTHROTTLED: EventTexts(
-        headline=_constant("ALERTS AGAIN"),
+        headline=_constant("ALERTS RESUMED"),
         subject_end=lambda it: f", now {_state(it)}",
         sms=lambda it: f"now {_state(it)}; held: {truncate(_held(it), 60)}",
         opening=_unthrottled_opening,
@@ -526,9 +526,9 @@ TEXTS: Mapping[str, EventTexts] = {
         headline=_constant("POSTURE"),
         sms=lambda it: f"{_worse(it).kind} {truncate(_worse(it).about, 40)}".rstrip(),
         opening=lambda it: f"The posture of {it.target.name} got worse. {_worse(it).text}",
-        times=lambda it: [*_tested_at(it), *_asked_at(it), ("See", _worse(it).source)],
+        times=lambda it: [*_tested_at(it), *_seen_at(it), ("See", _worse(it).source)],
         what_next=lambda it: f"{_worse(it).action} It counts as up. There is no further alert about this.",
-        counted=_number("worse in what they offer"),
+        counted=_number("with a worse posture"),
     ),
 }
 """The texts of each event, in the order in which a summary counts them."""

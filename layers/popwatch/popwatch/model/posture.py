@@ -285,11 +285,11 @@ def change_of(before: PostureSummary | None, posture: Posture) -> PostureChange:
     """What History has of a posture that changes what is kept."""
     if before is None:
         return PostureChange(posture, tuple(faults_of(posture.summary)), first=True)
-    mended = set(faults_of(before)) - set(faults_of(posture.kept_after(before)))
+    fixed = set(faults_of(before)) - set(faults_of(posture.kept_after(before)))
     return PostureChange(
         posture,
         tuple(f"{it.kind} {it.about}".strip() for it in worse(before, posture)),
-        tuple(fault for fault in faults_of(before) if fault in mended),
+        tuple(fault for fault in faults_of(before) if fault in fixed),
     )
 
 
@@ -402,7 +402,7 @@ CHAIN_ADVICE = {
     ),
     "tls-chain-invalid": (
         "A certificate breaks a rule: its purpose, or what its issuer may sign, as where the issuer is not an"
-        " authority. Have it issued anew by an authority, and reload the server."
+        " authority. Have it issued again by an authority, and reload the server."
     ),
     "tls-certificate-expired": "Renew the certificate, and reload the server.",
     "tls-certificate-not-yet-valid": (
@@ -489,7 +489,7 @@ _LISTED_STLS_REFUSED = _Wording(
     "CAPA lists STLS, and the server refuses it: on this port nothing can be encrypted.",
     "STLS is gone: the server offered it before, and refuses it now, though it is listed in the reply to CAPA.",
     _WORDINGS[PostureIssue.STLS_GONE].source,
-    "See the server's log: it may not be able to read its certificate or its key. Until that is mended a client that"
+    "See the server's log: it may not be able to read its certificate or its key. Until that is fixed, a client that"
     " does not insist on TLS sends its password in the clear.",
 )
 _STLS_WITHOUT_TLS = _Wording(
@@ -497,15 +497,15 @@ _STLS_WITHOUT_TLS = _Wording(
     "STLS is as good as gone: the server accepts it, and TLS is then no longer established ({about}).",
     _WORDINGS[PostureIssue.STLS_GONE].source,
     "See the server's log: its certificate or its key may be missing or damaged, or one may not fit the other, as after"
-    " a renewal that failed. Mend that, and reload the server; if these are in order, look for a device on the way that"
+    " a renewal that failed. Fix that, and reload the server; if these are in order, look for a device on the way that"
     " breaks TLS off. Until then a client that does not insist on TLS may send its password in the clear.",
 )
 _PLAIN_TEXT_AFTER_STLS = _Wording(
-    "The server accepts STLS, and plain text follows its reply before TLS ({about}): popwatch goes no further then.",
-    "Plain text follows the server's reply to STLS now, before TLS ({about}): popwatch goes no further then; before,"
-    " TLS followed.",
+    "The server accepts STLS, and plain text follows its reply before TLS ({about}): popwatch then stops.",
+    "Plain text follows the server's reply to STLS now, before TLS ({about}), and popwatch then stops; before, TLS"
+    " followed.",
     _WORDINGS[PostureIssue.STLS_GONE].source,
-    "See the server's log: it may say in that text that it cannot use its certificate or its key. Mend that, and reload"
+    "See the server's log: it may say in that text that it cannot use its certificate or its key. Fix that, and reload"
     " the server; if these are in order, update the server, or look for a device on the way that adds text. Until then"
     " clients may refuse to go on, and one that does not insist on TLS may send its password in the clear.",
 )
