@@ -360,7 +360,7 @@ def _of_server(expectation: Expectation, tested: Tested) -> list[Expectation]:
 def _of_too_many(
     expectation: Expectation, tested: Tested, before: ExpectedState, *, silenced: bool
 ) -> list[Expectation]:
-    """docs/outages.md, "Too many messages": instead of the message, `throttled`, nothing, or `unthrottled`.
+    """docs/outages.md, "Too many alerts": instead of the message, `throttled`, nothing, or `unthrottled`.
 
     Within a few seconds of the time at which there is room, both are possible: clocks differ.
     """

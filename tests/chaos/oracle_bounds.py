@@ -1,4 +1,4 @@
-"""How many messages a target brings, and the hold of too many: docs/outages.md, "Too many messages"."""
+"""How many messages a target brings, and the hold of too many: docs/outages.md, "Too many alerts"."""
 
 from __future__ import annotations
 

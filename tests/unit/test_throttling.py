@@ -1,4 +1,4 @@
-"""docs/outages.md, "Too many messages": whatever a server does, a target brings a bounded number of messages."""
+"""docs/outages.md, "Too many alerts": whatever a server does, a target brings a bounded number of messages."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
