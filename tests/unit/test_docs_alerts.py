@@ -50,7 +50,7 @@ def test_other_alerts_are_shown_as_they_are(event: AlertEvent, message: AlertMes
 
 def test_summary_is_shown_as_it_is() -> None:
     """The summary in the doc is what the code renders."""
-    other = next(outage(target(target_id="mail-rom", name="Mail Rom", host="pop.example.org")))
+    other = next(outage(target(target_id="mail-rome", name="Mail Rome", host="pop.example.org")))
     summary = summarize([FIRST, other, RECOVERED], START)
     assert f"`{summary.subject}`" in DOC
     assert indent(summary.email.rstrip(), "    ") in DOC
