@@ -17,7 +17,7 @@ from popwatch.decisions.schedule import TICK, batch_count, login_interval
 from popwatch.model.messages import Topic
 from popwatch.model.targets import Policy
 from popwatch.prober.lookups import BEGUN_PER_SECOND
-from popwatch.sweep.logins import READERS
+from popwatch.sweep.logins import STATE_READERS
 
 DAYS = 30
 TICKS = DAYS * 1440
@@ -361,7 +361,7 @@ def _logins(fleet: Fleet, measured: Measured) -> _Quantities:
     asked = min(fleet.credentials * batches * (month / CACHED_FOR), states) / min(MAX_NAMES, used)
     # Of targets that share a credential the first is waited for by the others of its batch.
     waits = LOGIN_SECONDS + (CONVERSATION_SECONDS + LOGIN_SECONDS if at_once > used else 0)
-    waiting = invocations * waits + (states / min(READERS, used) + asked) * CALL_SECONDS
+    waiting = invocations * waits + (states / min(STATE_READERS, used) + asked) * CALL_SECONDS
     seconds = waiting + made * measured.login_cpu / min(1.0, fleet.memory_mb / FULL_CORE_MB)
     scanned = fleet.targets * fleet.login * LOGIN_BYTES + fleet.credentials * CREDENTIAL_BYTES
     samples = made * measured.login_sample_bytes

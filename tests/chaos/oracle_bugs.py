@@ -29,7 +29,7 @@ JUDGE = judging.judge
 ENDED, DUE = judging._ended_outage, judging._report_what_was_due
 PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
-AFTER_LOGIN, LEAVES_OPEN = login_attempts.after_login, judging.leaves_login_open
+AFTER_LOGIN, LEAVES_OPEN = login_attempts.after_login, judging.leaves_login_unconfirmed
 ALWAYS_RESTORED = replace(TEXTS[AlertEvent.RESTORED], headline=lambda _: "RESTORED")
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
@@ -245,15 +245,15 @@ def _open_unless(*verdicts: LoginVerdict) -> Callable[..., bool]:
 
 
 OF_LOGINS: Mapping[str, Sequence[Patch]] = {
-    "greeting ends an outage of the login": [(judging, "leaves_login_open", lambda *_: False)],
-    "mailbox in use ends an outage": [(judging, "leaves_login_open", _open_unless(LoginVerdict.IN_USE))],
-    "LOGIN-DELAY ends an outage": [(judging, "leaves_login_open", _open_unless(LoginVerdict.LOGIN_DELAY))],
+    "greeting ends an outage of the login": [(judging, "leaves_login_unconfirmed", lambda *_: False)],
+    "mailbox in use ends an outage": [(judging, "leaves_login_unconfirmed", _open_unless(LoginVerdict.IN_USE))],
+    "LOGIN-DELAY ends an outage": [(judging, "leaves_login_unconfirmed", _open_unless(LoginVerdict.LOGIN_DELAY))],
     "rejections not counted": [(logins, "after_login", _unless(LoginVerdict.REJECTED))],
     "refusals not counted": [(logins, "after_login", _unless(LoginVerdict.UNCLEAR))],
     "no wait after refusals": [(login_attempts, "next_attempt_at", lambda *_, **__: None)],
     "older credential tried": [(login_attempts, "is_newer", lambda *_: True)],
     "all try a new credential at once": [(logins, "begin_attempt", lambda *_, **__: None)],
-    "held back tests pass": [(batch_tester, "held_back", lambda outcome, *_: outcome)],
+    "held back tests pass": [(batch_tester, "with_skipped_login", lambda outcome, *_: outcome)],
     "rejected credential not reported": [(Logins, "_report", lambda *_: None)],
     "rejected credential reported again": [(CredentialState, "unreported", property(lambda state: state.blocked))],
 }

@@ -170,7 +170,7 @@ class StoredCredentials(Credentials):
     def __init__(self) -> None:
         pass
 
-    def read(self, names: Iterable[str], *, anew: bool = False) -> dict[str, Found]:  # noqa: ARG002
+    def read(self, names: Iterable[str], *, refresh: bool = False) -> dict[str, Found]:  # noqa: ARG002
         return {name: StoredCredential(name, "anna", Secret("x"), version=1, changed_at=BEGIN - DAY) for name in names}
 
     def forget(self, name: str) -> None:

@@ -25,7 +25,7 @@ from popwatch.aws.credentials import (
     CACHED_FOR,
     CACHED_WITHOUT_AWS_FOR,
     MAX_NAMES,
-    READERS,
+    PARAMETER_READERS,
     Credentials,
 )
 from popwatch.model.credential_problems import PROBLEM_CACHED_FOR, CredentialProblem, Unusable
@@ -225,7 +225,7 @@ def test_faults_of_aws(reading: Reading, fault: Exception) -> None:
     problems = [one for one in found.values() if isinstance(one, CredentialProblem)]
     assert len(problems) == 250
     assert {one.reason for one in problems} == {Unusable.UNAVAILABLE}
-    assert len(reading.asked) <= READERS
+    assert len(reading.asked) <= PARAMETER_READERS
     assert CANARY not in "".join(one.explanation + repr(one) for one in problems)
     end()
 
@@ -251,7 +251,7 @@ def test_a_slow_service_takes_its_time_once() -> None:
     took = time.monotonic() - before
     over.set()
     assert took < 5
-    assert len(begun) == 1 + READERS
+    assert len(begun) == 1 + PARAMETER_READERS
     assert all(isinstance(found[name], StoredCredential) for name in names[:MAX_NAMES])
     late = found[names[-1]]
     assert isinstance(late, CredentialProblem)

@@ -27,7 +27,7 @@ from popwatch.model.stored_credentials import StoredCredential, TokenSource, to_
 from popwatch.model.targets import parse_target
 from popwatch.prober.access_tokens import PATIENCE_SECONDS, AccessToken, AccessTokens, TokenError
 from popwatch.sweep.login_order import LoginOrder
-from popwatch.sweep.logins import PREPARE_SECONDS, READERS, Logins, PreparedLogins
+from popwatch.sweep.logins import PREPARE_SECONDS, STATE_READERS, Logins, PreparedLogins
 from tests.integration.logins import put_parameter
 from tests.integration.world import MINUTE, NOON, World
 
@@ -125,10 +125,10 @@ def problem(prepared: PreparedLogins, target_id: str = "mail-00") -> CredentialP
 
 def test_states_are_read_side_by_side(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """All tests of a batch wait for them: those of many credentials take little longer than that of one."""
-    wanted = {f"mail-{number:02}": f"m-{number:02}" for number in range(2 * READERS)}
+    wanted = {f"mail-{number:02}": f"m-{number:02}" for number in range(2 * STATE_READERS)}
     for name in wanted.values():
         stack.put(name)
-    together, read = Barrier(READERS), stack.world.store.read_credential_state
+    together, read = Barrier(STATE_READERS), stack.world.store.read_credential_state
 
     def read_with_others(name: str) -> CredentialState:
         together.wait(timeout=300)
@@ -155,7 +155,7 @@ def test_a_table_that_does_not_answer_holds_up_no_test(stack: Stack, monkeypatch
 
     monkeypatch.setattr(stack.world.store, "put_credential_state", put_late)
     prepared = stack.environments[0].prepare({"a": "monitor", "b": "late"})
-    assert (list(prepared.credentials), prepared.problems, prepared.held) == (["a"], {}, {})
+    assert (list(prepared.credentials), prepared.problems, prepared.skipped) == (["a"], {}, {})
     answers.set()
     assert written.wait(timeout=300)
     state = stack.world.store.read_credential_state("late")
@@ -178,7 +178,7 @@ def test_a_table_that_refuses_stops_the_logins_of_one_credential(
     monkeypatch.setattr(stack.world.store, "read_credential_state", refuse)
     prepared = stack.environments[0].prepare({"a": "monitor", "b": "other"})
     assert (list(prepared.credentials), prepared.problems) == (["a"], {})
-    assert "No target is logged in to with a credential." in caplog.text
+    assert "The state of a credential could not be read or written in time." in caplog.text
 
 
 def test_preparing_fits_into_an_invocation() -> None:
@@ -207,8 +207,8 @@ def test_fifty_targets_with_a_wrong_password_make_two_attempts(stack: Stack, ver
         assert "Two logins in a row" in blocked.explanation
     else:
         assert (prepared.credentials, prepared.problems) == ({}, {})
-        assert prepared.held.keys() == FIFTY.keys()
-        assert all("tried again after 2026-11-23 13:01 UTC" in why for why in prepared.held.values())
+        assert prepared.skipped.keys() == FIFTY.keys()
+        assert all("tried again after 2026-11-23 13:01 UTC" in why for why in prepared.skipped.values())
     stack.put(secret=Secret("canary-right"))
     stack.world.now += CACHED_FOR
     stack.sweep(LoginVerdict.PASSED)

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from popwatch.aws.items import from_item, to_item
 from popwatch.aws.json_scans import OPERATIONS
-from popwatch.aws.store import LONGEST_ID, Store, SweepCheckpoint, Tables
+from popwatch.aws.store import LONGEST_ID_BYTES, Store, SweepCheckpoint, Tables
 from popwatch.model.fields import FIELDS
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import AlertMessage, Topic
@@ -68,7 +68,7 @@ def published(entry: OutboxEntry, **message_ids: str) -> PublishedAlert:
     return PublishedAlert(entry.message, {Topic(name): one for name, one in ids.items()}, NOON)
 
 
-LONGEST_IDS = [f"{number:03}" + "ä" * ((LONGEST_ID - 3) // 2) + "x" for number in range(800)]
+LONGEST_IDS = [f"{number:03}" + "ä" * ((LONGEST_ID_BYTES - 3) // 2) + "x" for number in range(800)]
 """Ids of a whole batch, each as long as one may be."""
 
 WORST = Sample(
@@ -279,7 +279,7 @@ def test_an_hour_too_large_for_one_item_comes_back_whole(world: World) -> None:
 @pytest.mark.parametrize(
     ("length", "result"),
     [
-        pytest.param(LONGEST_ID, lambda number: WORST if number % 3 else Sample(123.0), id="longest"),
+        pytest.param(LONGEST_ID_BYTES, lambda number: WORST if number % 3 else Sample(123.0), id="longest"),
         pytest.param(450, lambda _: WORST, id="long"),
         pytest.param(8, lambda _: WORST, id="usual"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from popwatch.alerts.character_sets import SUBJECT_LENGTH
-from popwatch.aws.store import ITEM_BYTES, LONGEST_ID
+from popwatch.aws.store import ITEM_BYTES, LONGEST_ID_BYTES
 from popwatch.decisions.batches import MESSAGE_BYTES
 from popwatch.decisions.schedule import TICK
 from popwatch.model.targets import LARGEST_ITEM
@@ -74,7 +74,7 @@ def test_an_item() -> None:
 
 def test_a_key() -> None:
     """docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html: 2,048 bytes of a partition's key."""
-    assert len("target#") + LONGEST_ID < 2048
+    assert len("target#") + LONGEST_ID_BYTES < 2048
 
 
 @pytest.fixture(scope="module")

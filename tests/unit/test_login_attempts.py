@@ -18,16 +18,16 @@ from popwatch.decisions.login_attempts import (
     after_login,
     begin_attempt,
     block_reported,
+    expire_attempt,
     failed_before,
-    held_back,
     in_order,
-    is_blamed,
-    is_in_doubt,
+    is_refused_here_only,
+    is_unconfirmed,
     may_use,
     next_attempt_at,
     refusal_reported,
-    settled,
     why_it_waits,
+    with_skipped_login,
 )
 from popwatch.model.credential_state import (
     MAX_REFUSING,
@@ -119,16 +119,18 @@ def test_what_becomes_a_wait_for_good_while_the_first_message_is_sent_is_still_t
 def test_an_attempt_that_never_reports_counts() -> None:
     """Its process has died, after it sent the secret or before; a time in the far future is not a login under way."""
     trying = begun(NEW, "gone")
-    assert settled(trying, NOON + LONGEST_ATTEMPT - timedelta(seconds=1)) is None
-    state = settled(trying, NOON + LONGEST_ATTEMPT)
+    assert expire_attempt(trying, NOON + LONGEST_ATTEMPT - timedelta(seconds=1)) is None
+    state = expire_attempt(trying, NOON + LONGEST_ATTEMPT)
     assert state is not None
     assert (state.rejections, state.tried_at, state.rejected_by) == (1, None, "gone")
-    again = settled(begun(state, "b", NOON + LONGEST_ATTEMPT), NOON + 2 * LONGEST_ATTEMPT)
+    again = expire_attempt(begun(state, "b", NOON + LONGEST_ATTEMPT), NOON + 2 * LONGEST_ATTEMPT)
     assert again is not None
     assert again.unreported
-    assert settled(replace(trying, tried_at=NOON + STORED_AHEAD), NOON) is None  # by a clock that is ahead of this one
-    assert settled(replace(trying, tried_at=NOON + STORED_AHEAD + timedelta(seconds=1)), NOON) is not None
-    assert settled(again, NOON + 3 * LONGEST_ATTEMPT) is None
+    assert (
+        expire_attempt(replace(trying, tried_at=NOON + STORED_AHEAD), NOON) is None
+    )  # by a clock that is ahead of this one
+    assert expire_attempt(replace(trying, tried_at=NOON + STORED_AHEAD + timedelta(seconds=1)), NOON) is not None
+    assert expire_attempt(again, NOON + 3 * LONGEST_ATTEMPT) is None
 
 
 @pytest.mark.parametrize("result", [UNCLEAR, REJECTED])
@@ -136,21 +138,21 @@ def test_a_clock_that_was_set_back_forgets_no_attempt(result: LoginResult) -> No
     """A wrong password that was blocked in a future that never came is not tried again; a wait runs from now on."""
     later = NOON + timedelta(days=3)
     blocked = replace(tried(tried(NEW, "a", result, later), "b", result, later), problem_since=later)
-    state = settled(blocked, NOON)
+    state = expire_attempt(blocked, NOON)
     assert state is not None
     assert (state.rejections, state.rejected_at, state.problem_since) == (2, NOON, NOON)
     assert {one.at for one in state.refusals} == {NOON}
     assert state.version == blocked.version + 1
     assert not any(may_use(state, R1, one, NOON + HOUR - SECOND) for one in "abc")
     assert may_use(state, R1, "c", NOON + HOUR) is (result is UNCLEAR)
-    assert settled(state, NOON) is None
-    assert settled(blocked, later - STORED_AHEAD) is None  # the clock of another environment is a little ahead
+    assert expire_attempt(state, NOON) is None
+    assert expire_attempt(blocked, later - STORED_AHEAD) is None  # the clock of another environment is a little ahead
 
 
 def test_a_login_of_the_future_is_none_under_way() -> None:
     """It would keep all others from the credential until then; it counts, whatever became of it."""
     later = NOON + timedelta(days=3)
-    state = settled(begun(tried(NEW, "a", UNCLEAR, later), "b", later), NOON)
+    state = expire_attempt(begun(tried(NEW, "a", UNCLEAR, later), "b", later), NOON)
     assert state is not None
     assert (state.tried_at, state.rejections, state.rejected_by) == (None, 2, "b")
 
@@ -209,12 +211,15 @@ def test_two_rejections_in_a_row_by_one_target() -> None:
     assert not any(may_use(state, R1, one, NOON + timedelta(days=365)) for one in "ab")
 
 
-def attempts(state: CredentialState, target_ids: str, *, failing: bool = False, days: int = 4) -> list[int]:
+def attempts(state: CredentialState, target_ids: str, *, failed_earlier: bool = False, days: int = 4) -> list[int]:
     """The minutes at which targets that are refused without a code try a credential, each due once a minute."""
     found = []
     for minute in range(days * 24 * 60):
         now = NOON + minute * MINUTE
-        one = next((it for it in in_order(state, target_ids) if may_use(state, R1, it, now, failing=failing)), None)
+        one = next(
+            (it for it in in_order(state, target_ids) if may_use(state, R1, it, now, failed_earlier=failed_earlier)),
+            None,
+        )
         if one:
             found.append(minute)
             state = ended(begin_attempt(state, R1, one, now) or state, one, UNCLEAR, now)
@@ -249,13 +254,13 @@ def test_one_who_asks_does_not_wait_for_a_server_that_may_be_to_blame() -> None:
     assert not may_use(begun(waiting, "a", NOON + 2 * HOUR), R1, "a", NOON + 2 * HOUR, requested=True)
 
 
-def test_a_dead_server_puts_nothing_in_doubt_that_others_accept() -> None:
+def test_a_dead_server_leaves_confirmed_what_others_accept() -> None:
     """Its first refusal does; after one of another target's accepted logins the next ones are its own, and wait."""
     state = ended(ACCEPTED, "dead", UNCLEAR)
-    assert is_in_doubt(state, R1)
-    assert not is_in_doubt(state, R2)
+    assert is_unconfirmed(state, R1)
+    assert not is_unconfirmed(state, R2)
     state = tried(state, "a", PASSED, NOON + MINUTE)
-    assert not is_in_doubt(state, R1)
+    assert not is_unconfirmed(state, R1)
     state = ended(state, "dead", UNCLEAR, NOON + 2 * MINUTE)
     assert (state.rejections, state.passed_at) == (0, NOON + MINUTE)
     assert all(may_use(state, R1, one, NOON + 2 * MINUTE) for one in "ab")
@@ -266,46 +271,46 @@ def test_a_dead_server_puts_nothing_in_doubt_that_others_accept() -> None:
     assert refusal.unreported
 
 
-def test_before_a_blamed_server_tries_it_again_another_target_shows_whether_it_is_right() -> None:
+def test_before_a_server_that_refuses_alone_tries_it_again_another_target_shows_whether_it_is_right() -> None:
     """However lately it was accepted: it may have been changed since, and that would be a third attempt in a row."""
     state = tried(ended(ACCEPTED, "dead", UNCLEAR), "a", PASSED, NOON + MINUTE)
-    assert [is_blamed(state, one) for one in ("dead", "a", "b")] == [True, False, False]
+    assert [is_refused_here_only(state, one) for one in ("dead", "a", "b")] == [True, False, False]
     assert begin_attempt(state, R1, "a", NOON + MINUTE) is None
-    trying = begin_attempt(state, R1, "a", NOON + MINUTE, anew=True)
+    trying = begin_attempt(state, R1, "a", NOON + MINUTE, one_first=True)
     assert trying is not None
     assert (trying.tried_by, trying.passed_at) == ("a", NOON + MINUTE)
     refused = ended(trying, "a", UNCLEAR, NOON + 2 * MINUTE)
-    assert not is_blamed(refused, "dead")
+    assert not is_refused_here_only(refused, "dead")
     assert ended(begun(refused, "b", NOON + 2 * MINUTE), "b", UNCLEAR, NOON + 2 * MINUTE).blocked
-    assert not is_blamed(tried(ended(ACCEPTED, "a", REJECTED), "b", PASSED, NOON + MINUTE), "a")
+    assert not is_refused_here_only(tried(ended(ACCEPTED, "a", REJECTED), "b", PASSED, NOON + MINUTE), "a")
 
 
-DOUBTED = tried(ended(ACCEPTED, "dead", UNCLEAR), "a", PASSED, NOON + MINUTE)
-"""A server is to blame for a refusal: another target's login was accepted since."""
+REFUSED_ALONE = tried(ended(ACCEPTED, "dead", UNCLEAR), "a", PASSED, NOON + MINUTE)
+"""One server alone refuses it: another target's login was accepted since."""
 
 
-def test_a_blamed_server_alone_in_its_message_makes_one_of_two_attempts() -> None:
+def test_a_server_that_refuses_alone_in_its_message_makes_one_of_two_attempts() -> None:
     """Nothing has shown right before that the password was not changed: that of another target is the second one."""
     later = NOON + HOUR
-    refused = tried(DOUBTED, "dead", UNCLEAR, later)
-    assert (refused.rejections, is_in_doubt(refused, R1)) == (1, True)
+    refused = tried(REFUSED_ALONE, "dead", UNCLEAR, later)
+    assert (refused.rejections, is_unconfirmed(refused, R1)) == (1, True)
     accepted = tried(refused, "a", PASSED, later + MINUTE)
-    assert (accepted.rejections, is_blamed(accepted, "dead")) == (0, True)
+    assert (accepted.rejections, is_refused_here_only(accepted, "dead")) == (0, True)
     assert tried(refused, "a", UNCLEAR, later + MINUTE).blocked
 
 
-def test_a_blamed_server_beside_a_login_under_way_makes_one_of_two_attempts() -> None:
+def test_a_server_that_refuses_alone_beside_a_login_under_way_makes_one_of_two_attempts() -> None:
     """The other target's answer takes more than eight seconds: both have sent it."""
-    trying = begin_attempt(DOUBTED, R1, "a", NOON + MINUTE, anew=True)
+    trying = begin_attempt(REFUSED_ALONE, R1, "a", NOON + MINUTE, one_first=True)
     assert trying is not None
     refused = ended(trying, "dead", UNCLEAR, NOON + MINUTE)
     assert (refused.rejections, refused.tried_by, refused.tried_at) == (1, "a", NOON + MINUTE)
     assert ended(refused, "a", UNCLEAR, NOON + MINUTE).blocked
     accepted = ended(refused, "a", PASSED, NOON + MINUTE + SECOND)
-    assert (accepted.rejections, is_blamed(accepted, "dead")) == (0, True)
+    assert (accepted.rejections, is_refused_here_only(accepted, "dead")) == (0, True)
 
 
-def test_servers_that_die_at_the_same_second_are_one_doubt() -> None:
+def test_servers_that_die_at_the_same_second_count_as_two_at_most() -> None:
     """Many log in freely with what was accepted: the others wait for a quarter of an hour, and not for days."""
     state = ACCEPTED
     for name in ("d1", "d2", "d3", "d4"):
@@ -332,13 +337,13 @@ def test_servers_that_were_dead_for_long_are_free_with_the_first_that_is_mended(
 def test_a_dead_server_leaves_a_new_revision_to_the_others(result: LoginResult) -> None:
     """It was stored during its outage: it has one attempt, and the second is another target's."""
     state = tried(NEW, "dead", result)
-    assert not any(may_use(state, R1, "dead", NOON + wait, failing=True) for wait in (MINUTE, HOUR - SECOND))
-    assert may_use(state, R1, "dead", NOON + HOUR, failing=True)
+    assert not any(may_use(state, R1, "dead", NOON + wait, failed_earlier=True) for wait in (MINUTE, HOUR - SECOND))
+    assert may_use(state, R1, "dead", NOON + HOUR, failed_earlier=True)
     assert may_use(state, R1, "b", NOON + MINUTE)
     assert in_order(NEW, ["a", "dead", "z"], {"dead"}) == ["a", "z", "dead"]
     accepted = tried(state, "b", PASSED, NOON + MINUTE)
-    assert may_use(accepted, R1, "dead", NOON + 2 * MINUTE, failing=True)
-    assert attempts(NEW, "a", failing=True)[:5] == [0, 60, 180, 420, 900]
+    assert may_use(accepted, R1, "dead", NOON + 2 * MINUTE, failed_earlier=True)
+    assert attempts(NEW, "a", failed_earlier=True)[:5] == [0, 60, 180, 420, 900]
 
 
 def test_which_outages_are_older_than_a_revision() -> None:
@@ -375,11 +380,11 @@ def test_why_a_target_waits(result: LoginResult, target_id: str, until: datetime
 def test_a_test_that_is_held_back_has_failed() -> None:
     """As the login did that failed last; a record of an earlier version does not know how that was."""
     greeted = Outcome(NOON, Phase.QUIT, rtt_ms=12.5)
-    held = held_back(greeted, UNTESTED, "credential monitor refused here")
+    held = with_skipped_login(greeted, UNTESTED, "credential monitor refused here")
     assert (held.passed, held.phase, held.reason, held.rtt_ms) == (False, Phase.LOGIN, "login-refused", 12.5)
     assert held.detail == "Tested without a login: credential monitor refused here."
     silent = replace(UNTESTED, login_failure=LoginFailure(NOON, ErrorCode.TIMED_OUT, "no-login-reply"))
-    held = held_back(greeted, silent, "credential monitor refused here")
+    held = with_skipped_login(greeted, silent, "credential monitor refused here")
     assert (held.error, held.reason) == (ErrorCode.TIMED_OUT, "no-login-reply")
     assert held.detail.startswith("The login failed last at 2026-11-27 12:00:00 UTC. Tested without a login: ")
 
@@ -499,7 +504,7 @@ class Attempts(RuleBasedStateMachine):
     @rule(process=PROCESSES)
     def look(self, process: int) -> None:
         state = self.state
-        counted = settled(state, self.now)
+        counted = expire_attempt(state, self.now)
         if counted is not None:
             self.put(counted, state)
         self.read[process] = self.state

@@ -4,7 +4,7 @@ import pytest
 
 from popwatch.model.credentials import Credential, Secret
 from popwatch.model.outcomes import LoginResult, LoginVerdict
-from popwatch.sweep.login_order import LONGEST_WAIT, SECOND_AFTER, LoginOrder
+from popwatch.sweep.login_order import SECOND_AFTER, WITHOUT_LOGIN_AFTER, LoginOrder
 
 MONITOR, OTHER = (Credential(name, "anna", Secret("x")) for name in ("monitor", "other"))
 CREDENTIALS = {"a": MONITOR, "b": MONITOR, "c": MONITOR, "z": OTHER}
@@ -35,8 +35,8 @@ def test_after_a_refusal_no_other_logs_in(verdict: LoginVerdict) -> None:
     order.may_log_in("a")
     order.end("a", LoginResult(verdict))
     assert [order.may_log_in(one) for one in "bc"] == [False, False]
-    doubted = "credential monitor refused by a without a reason just now" if verdict is LoginVerdict.UNCLEAR else ""
-    assert [order.why_not(one) for one in ("b", "z", "other")] == [doubted, "", ""]
+    why = "credential monitor refused by a without a reason just now" if verdict is LoginVerdict.UNCLEAR else ""
+    assert [order.why_not(one) for one in ("b", "z", "other")] == [why, "", ""]
 
 
 def test_a_server_that_does_not_answer_is_followed_by_another() -> None:
@@ -105,7 +105,7 @@ def test_no_one_waits_for_ever() -> None:
     order.may_log_in("a")
     clock.now += SECOND_AFTER
     order.may_log_in("b")
-    clock.now += LONGEST_WAIT - SECOND_AFTER - 0.1
+    clock.now += WITHOUT_LOGIN_AFTER - SECOND_AFTER - 0.1
     assert order.may_log_in("c") is None
     clock.now += 0.1
     assert order.may_log_in("c") is False

@@ -13,10 +13,10 @@ from popwatch.decisions.judging import changes_nothing, judge
 from popwatch.decisions.login_attempts import (
     after_login,
     begin_attempt,
-    held_back,
     may_use,
     next_attempt_at,
     why_it_waits,
+    with_skipped_login,
 )
 from popwatch.decisions.schedule import is_login_due, login_postponed_until, longest_time_to_alert, next_due
 from popwatch.model.credential_state import CredentialState
@@ -216,7 +216,9 @@ def test_an_outage_of_the_login_is_alerted_in_the_stated_time(
             trying = begin_attempt(credential, "1", "a", now) or credential
             credential = after_login(trying, "1", "a", LoginResult(verdict), now) or trying
         elif is_out and health.login_failed:
-            outcome = held_back(GREETED, health, why_it_waits(credential, "a", next_attempt_at(credential, "a")))
+            outcome = with_skipped_login(
+                GREETED, health, why_it_waits(credential, "a", next_attempt_at(credential, "a"))
+            )
         outcome = replace(outcome, started_at=now)
         judged = judge(health, outcome, policy, now)
         health, tested = judged.health, due
@@ -293,7 +295,7 @@ def test_a_login_that_failed_in_maintenance_begins_no_run(before: Health, mainte
     windows = (OnceWindow(NOON - MINUTE, NOON + (MINUTE if not maintenance else 10 * MINUTE)),)
     policy = replace(POLICY, maintenance=windows)
     health = judge(before, logged_in(LoginVerdict.FAILED), policy, NOON).health
-    assert (health.state, health.login_failed, health.login_is_out) == (State.MAINTENANCE, True, False)
+    assert (health.state, health.login_failed, health.has_login_outage) == (State.MAINTENANCE, True, False)
     assert is_login_due("a", health, policy, NOON + MINUTE, NOON + MINUTE)
     greeted = judge(health, GREETED, policy, NOON + 5 * MINUTE).health
     expected = State.MAINTENANCE if maintenance else State.UP
@@ -303,7 +305,7 @@ def test_a_login_that_failed_in_maintenance_begins_no_run(before: Health, mainte
     assert (failing.failures, failing.login_failed) == (1, False)
     assert judge(failing, GREETED, POLICY, NOON + 6 * MINUTE).health.state is State.UP
     refused = judge(health, logged_in(LoginVerdict.FAILED), POLICY, NOON + 5 * MINUTE).health
-    assert (refused.failures, refused.login_is_out) == (1, True)
+    assert (refused.failures, refused.has_login_outage) == (1, True)
 
 
 @pytest.mark.parametrize("maintenance", [False, True])
@@ -311,11 +313,13 @@ def test_a_recovery_waits_for_its_login_while_another_target_is_refused(maintena
     """Its own login was accepted last: no greeting cuts that off or lengthens the outage, nor one that is in use."""
     policy = replace(POLICY, failures_per_alert=1, passes_per_recovery=3)
     health = judge(UP, logged_in(LoginVerdict.FAILED), policy, NOON).health
-    assert held_back(GREETED, health, "refused").error is ErrorCode.PROTOCOL
+    assert with_skipped_login(GREETED, health, "refused").error is ErrorCode.PROTOCOL
     health = judge(health, logged_in(LoginVerdict.PASSED), policy, NOON + MINUTE).health
     windows = (OnceWindow(NOON + 2 * MINUTE, NOON + 4 * MINUTE),) if maintenance else ()
     assert health.login_failure is None
-    for minute, outcome in enumerate((held_back(GREETED, health, "refused"), logged_in(LoginVerdict.IN_USE)), 2):
+    for minute, outcome in enumerate(
+        (with_skipped_login(GREETED, health, "refused"), logged_in(LoginVerdict.IN_USE)), 2
+    ):
         health = judge(health, outcome, replace(policy, maintenance=windows), NOON + minute * MINUTE).health
         assert (health.failures, health.recovery and health.recovery.passes) == (1, 1)
     for minute, state in ((4, State.DOWN), (5, State.UP)):
@@ -328,7 +332,7 @@ def test_a_test_that_fails_after_its_login_leaves_an_outage_of_the_login_open() 
     failing = judge(UP, logged_in(LoginVerdict.FAILED), POLICY, NOON).health
     result = LoginResult(LoginVerdict.IN_USE)
     failing = judge(failing, Outcome(NOON, Phase.QUIT, ErrorCode.TIMED_OUT, login=result), POLICY, NOON + MINUTE).health
-    assert (failing.failures, failing.login_is_out) == (2, True)
+    assert (failing.failures, failing.has_login_outage) == (2, True)
     assert judge(failing, GREETED, POLICY, NOON + 2 * MINUTE).health.failures == 2
 
 

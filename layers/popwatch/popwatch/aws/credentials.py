@@ -29,7 +29,7 @@ CACHED_FOR = timedelta(minutes=5)
 """How long a credential that was read is used before it is read again."""
 
 CACHED_WITHOUT_AWS_FOR = timedelta(hours=1)
-"""How long a credential is used while AWS does not answer: its faults are none of the server that is tested."""
+"""How long a credential is used while AWS does not answer: that is not a fault of the server that is tested."""
 
 MAX_NAMES = 10
 """Names in one request (docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html)."""
@@ -37,7 +37,7 @@ MAX_NAMES = 10
 READ_SECONDS = 5.0
 """The most that reading takes; what has not been answered by then is unavailable until the next sweep."""
 
-READERS = 4
+PARAMETER_READERS = 4
 """Requests at once. Parameter Store takes 40 a second of an account unless it is set to more
 (docs.aws.amazon.com/general/latest/gr/ssm.html)."""
 
@@ -82,7 +82,7 @@ class _CachedCredential:
 class Credentials:
     """The credentials under a path of SSM, over a client that is made when the first one is asked for.
 
-    `path` ends with `/`. `clock` gives the present. `seconds` are the most that reading takes.
+    `path` ends with `/`. `clock` gives the current time. `seconds` are the most that reading takes.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class Credentials:
         self._lock = Lock()
         self._cached: dict[str, _CachedCredential] = {}
 
-    def read(self, names: Iterable[str], *, anew: bool = False) -> dict[str, Found]:
+    def read(self, names: Iterable[str], *, refresh: bool = False) -> dict[str, Found]:
         """Each of these credentials by its name, or what is wrong with it.
 
-        AWS is asked for none that is cached, unless they are read `anew`: then whether they were changed.
+        Those that are cached are not asked for, unless `refresh`: then AWS is asked whether they have changed.
         """
         forbid_core_dumps()
         wanted, now = dict.fromkeys(names), self._clock()
-        missing = [name for name in wanted if anew or not self._is_fresh(name, now)]
+        missing = [name for name in wanted if refresh or not self._is_fresh(name, now)]
         for found in self._ask(missing) if missing else ():
             if not (self._is_unavailable(found) and self._may_go_on(found.name, now)):
                 self._cached[found.name] = _CachedCredential(now, found)
@@ -140,7 +140,7 @@ class Credentials:
 
     def _ask(self, names: Sequence[str]) -> Iterator[Found]:
         """Ask AWS for all of these, until it does not answer, or the time is over."""
-        pool, end_by = ThreadPoolExecutor(READERS), time.monotonic() + self._seconds
+        pool, end_by = ThreadPoolExecutor(PARAMETER_READERS), time.monotonic() + self._seconds
         gone: list[str] = []
         try:
             known = [name for name in names if self._known(name)]

@@ -84,13 +84,16 @@ Versions without logins take such an item for the record of a removed target, an
 tried again by one target.
 """
 
+WRITE_ATTEMPTS = 5
+"""How often a writer tries to write an item of Status that other writers keep changing after each read."""
+
 SAMPLES_AT_ONCE = 5
 """Samples items of one page of `read_samples_back`: in most fleets the last five ticks have a test of every target."""
 
 GAPS = "gaps"
 """The partition of the times in which popwatch itself had stopped."""
 
-LONGEST_ID = 1024
+LONGEST_ID_BYTES = 1024
 """Bytes of a target's id: it is part of History's partition keys, which take 2,048 bytes."""
 
 MAX_DAMAGED = 1000
@@ -665,7 +668,7 @@ class Store:
 def _usable(item: Item) -> Item:
     """The item of a target whose id can be part of popwatch's own keys."""
     own = item["target_id"] == SWEEP_ID or item["target_id"].startswith(CREDENTIAL_PREFIX)
-    if own or len(item["target_id"].encode("utf-8", "replace")) > LONGEST_ID:
+    if own or len(item["target_id"].encode("utf-8", "replace")) > LONGEST_ID_BYTES:
         raise DamagedError("such an item cannot be tested: change its id")
     return item
 

@@ -70,7 +70,7 @@ def judge(
     before = _resumed(health)
     if before.login_failed and not before.failures:  # in maintenance only: the run that may begin now has none yet
         before = replace(before, login_failed=False, login_failure=None)
-    if leaves_login_open(before, outcome, policy):
+    if leaves_login_unconfirmed(before, outcome, policy):
         tried = _with_tried_login(before, outcome, now)
         after = replace(tried, next_test_at=now + timedelta(seconds=delay_seconds(before, policy)))
         return Judgement(after, _transition(health, after, now, outcome))
@@ -87,12 +87,12 @@ def judge(
     return throttle(before, judged, policy, now, silenced=silenced)
 
 
-def leaves_login_open(before: Health, outcome: Outcome, policy: Policy) -> bool:
+def leaves_login_unconfirmed(before: Health, outcome: Outcome, policy: Policy) -> bool:
     """Whether a passed test says nothing of a run of failures with a failed login in it: no login was accepted.
 
     A server that greets may have everything behind it dead, and so may one that says why it opens no mailbox now.
     """
-    if not (outcome.passed and before.login_is_out and policy.login):
+    if not (outcome.passed and before.has_login_outage and policy.login):
         return False
     return outcome.login is None or outcome.login.verdict is not LoginVerdict.PASSED
 
@@ -424,7 +424,7 @@ def _report_posture(before: Health, after: Health, policy: Policy, now: datetime
 def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
     """The judgement of a test in maintenance: a passed one ends a run of failures, a failed one does not count."""
     before = _resumed(health)
-    undecided = leaves_login_open(before, outcome, policy)
+    undecided = leaves_login_unconfirmed(before, outcome, policy)
     before = (_with_tried_login if outcome.passed else _with_login)(before, outcome, now)
     recovery = before.recovery if undecided else _recovery(before, outcome, policy, now) if outcome.passed else None
     in_maintenance = replace(

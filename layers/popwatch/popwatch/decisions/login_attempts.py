@@ -1,23 +1,26 @@
-"""Who may log in with a credential, and what a login says of it. Pure.
+"""Who may log in with a credential, and how a login changes what is known of it. Pure.
 
-A wrong password locks accounts, and fifty targets may share it. The rule, for any order of events, batches at the same
-time, and processes that die:
+Servers lock accounts after a few wrong passwords, and fifty targets may share one. These rules hold for any order of
+events, for batches that run at the same time, and for processes that die:
 
-- An attempt is counted before the secret is sent, by a write on condition, and taken back when the login was accepted,
-  the mailbox was in use, the secret was never sent, or the server said that the fault is its own. One that never
-  reports counts.
-- While nothing has lately shown a revision to be right, one login with it is under way at a time: the others wait.
-- Two attempts that count, without an accepted login between them, and all wait: until the revision changes, if a server
-  said that the user or the secret is wrong. Otherwise the server may be to blame, and attempts grow rarer: after one
-  hour, two, four, up to a day. Of a revision that was accepted another target shows sooner which of both it is.
-- A target that refuses twice in a row what others accept waits alone, as long as all would. Its refusal counts with
-  those of others, unless another login was accepted right before: the password may have been changed since.
-- A revision that is stored during an outage of a target's login is tried by that target once before it waits: the other
-  attempt is left to another one.
-- A revision that is older than the one that is known is never tried.
+- An attempt is counted before the secret is sent, by a conditional write. It is taken back if the login was accepted,
+  the mailbox was in use, the secret was never sent, or the server said that the fault is its own. If its process dies,
+  it stays counted.
+- As long as no server has lately accepted a revision of a credential, one login with it is under way at a time, and the
+  other targets wait.
+- After two counted attempts without an accepted login between them all targets wait. If a server said that the user or
+  the secret is wrong, they wait until the revision changes. Otherwise it may be the server's fault, and the credential
+  is tried again after one hour, then after two, four, up to a day. If the revision had been accepted before, another
+  target tries it after 15 minutes already: that shows whether the server or the credential is at fault.
+- A target that refuses a credential twice in a row, which others accept, waits alone, for as long as all would wait.
+  Its refusals count together with those of others, since the password may have been changed after the others were
+  accepted. Only a refusal right after an accepted login of another target does not.
+- If a target's login was already failing when a revision was stored, that target tries it once, not twice, before it
+  waits. That leaves the second attempt to another target.
+- A revision that is older than the newest known one is never tried.
 
-Each decision is a new state, which its caller writes if the table still holds the one that it was made from: of two
-targets that would be the first, one loses, and waits.
+Each decision is a new state. Its caller writes it on condition that the table still has the state that it was made
+from: of two targets that would begin the first attempt, only one can write, and the other waits.
 """
 
 from bisect import bisect_right
@@ -50,7 +53,7 @@ WRITTEN_AGAIN_AFTER = ACCEPTED_FOR / 2
 """How old the time of the last accepted login may be when another one is accepted, without a write."""
 
 SHOWN_FOR = timedelta(minutes=2)
-"""How long after an accepted login a refusal without a code by a server that is to blame counts for that server alone.
+"""How long after an accepted login a refusal without a code, of a server that alone refuses, counts for it alone.
 
 That login comes first in the same message, whose logins have ended by then.
 """
@@ -64,7 +67,7 @@ OTHER_TARGET_WAIT = timedelta(minutes=15)
 Servers count wrong passwords for that long, as a rule (pam_faillock's `fail_interval`).
 """
 
-FIRST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(days=1)
+FIRST_RETRY_WAIT, LONGEST_RETRY_WAIT = timedelta(hours=1), timedelta(days=1)
 """Between two refusals without a code and the next attempt; each further wait is twice as long."""
 
 TARGET_SHOWN = 60
@@ -74,7 +77,7 @@ REPORTED_WITHIN = timedelta(minutes=1)
 """How long one batch may take to send a message about a credential, before another one sends it."""
 
 REPORTED_AFTER = timedelta(minutes=15)
-"""How long a credential cannot be used before the operator hears of it: AWS may not answer for some minutes."""
+"""How long a credential cannot be used before the operator is notified: AWS may not answer for some minutes."""
 
 
 def with_problem(state: CredentialState, reason: str, now: datetime) -> CredentialState | None:
@@ -104,23 +107,24 @@ def begin_report(state: CredentialState, now: datetime) -> CredentialState | Non
     return replace(state, reporting_at=now, version=state.version + 1)
 
 
-def block_reported(state: CredentialState, said: CredentialState, now: datetime) -> CredentialState:
-    """The state to write once it was sent that no target tries a credential: that says all of its refusals.
+def block_reported(state: CredentialState, reported: CredentialState, now: datetime) -> CredentialState:
+    """The state to write once it was sent that no target tries a credential: the message names all of its refusals.
 
-    `said` is the state that the message is about. What has become a wait for good meanwhile is still to be said.
+    `reported` is the state that the message is about. If the wait has become one until the credential changes since
+    then, that is still to be reported.
     """
-    is_said = state.blocked and state.blocked_for_good == said.blocked_for_good
-    after = _refusals_reported(state, said.refusals, now)
-    return replace(after, reported_at=now if is_said else state.reported_at)
+    is_reported = state.blocked and state.blocked_for_good == reported.blocked_for_good
+    after = _refusals_reported(state, reported.refusals, now)
+    return replace(after, reported_at=now if is_reported else state.reported_at)
 
 
-def refusal_reported(state: CredentialState, said: Refusal, now: datetime) -> CredentialState:
+def refusal_reported(state: CredentialState, reported: Refusal, now: datetime) -> CredentialState:
     """The state to write once it was sent that a target refuses a credential that others accept."""
-    return _refusals_reported(state, [said], now)
+    return _refusals_reported(state, [reported], now)
 
 
-def _refusals_reported(state: CredentialState, said: Iterable[Refusal], now: datetime) -> CredentialState:
-    known = {(one.target_id, one.lasts) for one in said}
+def _refusals_reported(state: CredentialState, reported: Iterable[Refusal], now: datetime) -> CredentialState:
+    known = {(one.target_id, one.lasts) for one in reported}
     refusals = tuple(
         replace(one, reported_at=now) if (one.target_id, one.lasts) in known else one for one in state.refusals
     )
@@ -144,20 +148,20 @@ def may_use(
     target_id: str,
     now: datetime,
     *,
-    failing: bool = False,
+    failed_earlier: bool = False,
     requested: bool = False,
 ) -> bool:
     """Whether a target may log in with this revision of a credential, after `begin_attempt` if that is not None.
 
-    `state` is as `settled` leaves it. `failing` if the target's login failed before this revision was stored;
-    `requested` if someone has asked for this test, who does not wait for a server that may be to blame.
+    `state` is as `expire_attempt` leaves it. `failed_earlier` if the target's login was failing before this revision
+    was stored; `requested` if someone has asked for this test: it does not wait after refusals without a code.
     """
     if state.revision != revision:
         return is_newer(revision, state.revision)
     refusal = state.refusal_of(target_id)
     if state.tried_at is not None or state.blocked_for_good or (refusal and refusal.lasts):
         return False
-    if not requested and now < (next_attempt_at(state, target_id, failing=failing) or now):
+    if not requested and now < (next_attempt_at(state, target_id, failed_earlier=failed_earlier) or now):
         return False
     first = others_first_until(state, target_id)
     return not first or _has_passed(state.rejected_at, OTHERS_FIRST, now)
@@ -172,16 +176,17 @@ def others_first_until(state: CredentialState, target_id: str) -> datetime | Non
     return state.rejected_at + OTHERS_FIRST if waits and state.rejected_at else None
 
 
-def next_attempt_at(state: CredentialState, target_id: str, *, failing: bool = False) -> datetime | None:
-    """Until when a target waits after refusals without a code, for which the server may be to blame, or None.
+def next_attempt_at(state: CredentialState, target_id: str, *, failed_earlier: bool = False) -> datetime | None:
+    """Until when a target waits after refusals without a code, which may be the server's fault, or None.
 
-    `failing` as in `may_use`. The time may have passed. It says nothing of what waits until the credential changes.
+    `failed_earlier` as in `may_use`. The time may have passed. Waits until the credential changes are not part of it.
     """
     refusal = state.refusal_of(target_id)
     own = shared = None
     if refusal and not refusal.certain:
-        first = failing and not state.was_accepted
-        own = refusal.at + _wait(refusal.count - 1 + first)
+        tried_once = failed_earlier and not state.was_accepted
+        without_wait = 0 if tried_once else 1  # refusals in a row after which it may try again at once
+        own = refusal.at + _wait(refusal.count - without_wait)
     if state.blocked and state.rejected_at:
         shared = state.rejected_at + _shared_wait(state)
     return max((time for time in (own, shared) if time), default=None)
@@ -192,7 +197,7 @@ def failed_before(failing_since: datetime | None, revision: str) -> bool:
     return failing_since is not None and failing_since < revision_time(revision)
 
 
-def is_in_doubt(state: CredentialState, revision: str) -> bool:
+def is_unconfirmed(state: CredentialState, revision: str) -> bool:
     """Whether servers have refused this revision since it was last accepted, and have not said whose fault it is."""
     return state.revision == revision and state.rejections > 0 and not state.certain
 
@@ -212,7 +217,7 @@ def why_it_waits(state: CredentialState, target_id: str, until: datetime | None)
     return f"credential {state.shown} {how}, {again}"
 
 
-def held_back(outcome: Outcome, health: Health, why: str) -> Outcome:
+def with_skipped_login(outcome: Outcome, health: Health, why: str) -> Outcome:
     """The outcome of a test that greets in an outage of the login, as its credential waits after a refusal.
 
     It counts as failed: else the outage of a server that gives no reason would be reported once it may be asked again.
@@ -237,22 +242,21 @@ def without_login(outcome: Outcome, problem: CredentialProblem | None) -> Outcom
     return replace(outcome, detail=clean(f"The login is not tested any more. {why}", DETAIL_SHOWN))
 
 
-def in_order(state: CredentialState, target_ids: Iterable[str], failing: Set[str] = frozenset()) -> list[str]:
+def in_order(state: CredentialState, target_ids: Iterable[str], failed_earlier: Set[str] = frozenset()) -> list[str]:
     """Targets in the order in which they may try a credential: the one that tried last, to no end, comes last.
 
-    Those that refuse it, or whose login is `failing`, come after all others.
+    Those that refuse it, and those in `failed_earlier`, as `may_use` has it, come after all others.
     """
     ordered = sorted(target_ids)
     after_last = bisect_right(ordered, state.tried_by)
     turned = ordered[after_last:] + ordered[:after_last]
-    return sorted(turned, key=lambda one: one in failing or state.refusal_of(one) is not None)
+    return sorted(turned, key=lambda one: one in failed_earlier or state.refusal_of(one) is not None)
 
 
-def settled(state: CredentialState, now: datetime) -> CredentialState | None:
-    """The state to write if a login has been under way for too long: it counts as refused. None if there is none.
+def expire_attempt(state: CredentialState, now: datetime) -> CredentialState | None:
+    """The state to write if a login has been under way for too long, which then counts as refused; None if not.
 
-    Also if times of it lie in the future, as of a clock that has been set back since: what was counted stays, and waits
-    run from now on.
+    Also if its times lie in the future, as after a clock was set back: what was counted stays, and waits begin now.
     """
     past = without_future(state, now)
     if past.tried_at is not None and not _is_recent(past.tried_at, LONGEST_ATTEMPT, now):
@@ -261,7 +265,7 @@ def settled(state: CredentialState, now: datetime) -> CredentialState | None:
 
 
 def without_future(state: CredentialState, now: datetime) -> CredentialState:
-    """A state without times that no clock of now can have written; that of a login under way is one of long ago."""
+    """A state in which `now` replaces times of the future; not `tried_at`, which expires as one of long ago does."""
 
     def past(time: datetime | None) -> datetime | None:
         return now if time and time > now + STORED_AHEAD else time
@@ -280,35 +284,35 @@ def without_future(state: CredentialState, now: datetime) -> CredentialState:
     )
 
 
-def is_blamed(state: CredentialState, target_id: str) -> bool:
-    """Whether the server of a target is to blame for its refusal without a code, as another target was accepted since.
+def is_refused_here_only(state: CredentialState, target_id: str) -> bool:
+    """Whether a target's refusal without a code seems to be its own server's fault: another login was accepted since.
 
-    That may have been before the password was changed: another login right before its next one shows it.
+    The password may have been changed after that login: another one, right before this target's next, shows that.
     """
     refusal = state.refusal_of(target_id)
     return bool(refusal and not refusal.certain and state.passed_at and state.passed_at > refusal.at)
 
 
 def _counts_alone(state: CredentialState, target_id: str, now: datetime) -> bool:
-    """Whether a refusal without a code, now, is the server's: another login was accepted right before.
+    """Whether a refusal without a code, now, counts for its target alone: another login was accepted right before.
 
-    While one is under way of another target, which may be refused as well, that is not known.
+    It does not while another target's login is under way, which may be refused as well.
     """
     others = state.tried_at is not None and state.tried_by != target_id
-    return is_blamed(state, target_id) and not others and not _has_passed(state.passed_at, SHOWN_FOR, now)
+    return is_refused_here_only(state, target_id) and not others and not _has_passed(state.passed_at, SHOWN_FOR, now)
 
 
 def begin_attempt(
-    state: CredentialState, revision: str, target_id: str, now: datetime, *, anew: bool = False
+    state: CredentialState, revision: str, target_id: str, now: datetime, *, one_first: bool = False
 ) -> CredentialState | None:
     """The state to write before a target logs in with a credential that it may use; None if there is nothing to write.
 
-    Whoever cannot write it, because another one has written since, does not log in. With `anew` one that was accepted
-    lately is tried by one target first, too.
+    Whoever cannot write it, because another one has written since, does not log in. With `one_first` only one target
+    tries the credential at first, even if it was accepted lately.
     """
     if state.revision != revision:
         return CredentialState(state.name, revision, tried_by=target_id, tried_at=now, version=state.version + 1)
-    if not anew and state.passed_at is not None and not _has_passed(state.passed_at, ACCEPTED_FOR, now):
+    if not one_first and state.passed_at is not None and not _has_passed(state.passed_at, ACCEPTED_FOR, now):
         return None
     return replace(state, tried_by=target_id, tried_at=now, version=state.version + 1)
 
@@ -361,14 +365,14 @@ def _refused(
     earlier = known or Refusal(target_id, 0, now)
     refusal = replace(earlier, count=earlier.count + 1, at=now, certain=certain, unanswered=unanswered)
     if refusal.lasts and not earlier.lasts:
-        refusal = replace(refusal, reported_at=None)  # until now there were only waits to be said
+        refusal = replace(refusal, reported_at=None)  # a message may have been sent of a wait, not of this
     refusals = (*(one for one in state.refusals if one.target_id != target_id), refusal)
     ours = state.tried_at is not None and state.tried_by == target_id
     tried_at = None if ours else state.tried_at
     if not certain and _counts_alone(state, target_id, now):
         return replace(state, tried_at=tried_at, refusals=refusals, said=said, version=state.version + 1)
     rejections = state.rejections + 1
-    if not ours:  # several may log in at once with what was accepted: that is one doubt
+    if not ours:  # with what was accepted several may log in at once: together they only reach the limit
         rejections = max(state.rejections, min(rejections, MAX_REJECTIONS))
     if len(refusals) > MAX_REFUSING:
         refusals, rejections = refusals[1:], max(rejections, MAX_REJECTIONS)
@@ -397,11 +401,11 @@ def _shared_wait(state: CredentialState) -> timedelta:
 
 def _wait(number: int) -> timedelta:
     """The `number`-th wait after refusals without a code; none before the first."""
-    return min(FIRST_WAIT * 2 ** min(number - 1, 10), LONGEST_WAIT) if number > 0 else timedelta()
+    return min(FIRST_RETRY_WAIT * 2 ** min(number - 1, 10), LONGEST_RETRY_WAIT) if number > 0 else timedelta()
 
 
 def _has_passed(time: datetime | None, wait: timedelta, now: datetime) -> bool:
-    """Whether a time is so long ago; one of the far future, as of a clock that was set, holds no one up."""
+    """Whether a time is so long ago; one of the far future, as of a clock that was set, keeps no one waiting."""
     return not _is_recent(time, wait, now)
 
 

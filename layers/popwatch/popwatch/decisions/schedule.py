@@ -37,7 +37,7 @@ MAX_LATE_SECONDS = 120
 MAX_QUEUE_DELAY = timedelta(minutes=15)
 """A message sent so long after its tick was moved back from the dead-letter queue: requeueing ends much earlier."""
 
-LONGEST_LOGIN_DELAY = timedelta(minutes=15)
+LONGEST_DELAY_AFTER_FAILURE = timedelta(minutes=15)
 """The most of a server's LOGIN-DELAY that is kept after a failed login: an outage must not go unreported for a day."""
 
 LARGEST_BATCH = 800
@@ -84,14 +84,17 @@ def is_login_due(
 ) -> bool:
     """Whether the test of a target at `tick`, which begins `now`, logs in.
 
-    `between_ticks` if no tick planned it, `requested` if someone has asked for it: that one does, to show what a
-    corrected password is worth, unless the server wants time between two logins.
+    `between_ticks` if no tick planned it, `requested` if someone has asked for it. These tests log in:
 
-    The first test does, each `login_every` seconds one of the target's own slots, and all after a login that failed;
-    none within the time that the server wants between two logins, of which at most LONGEST_LOGIN_DELAY is kept after a
-    failed login. Nothing is stored of a login in a slot that succeeded. So of tests less than a minute apart, which
-    begin anew at each tick, only those at a tick log in, and so do all tests of a server that wants time between two
-    logins. The first slot after a login outside them, of a new target or one that has recovered, may come too soon.
+    - in an outage of the login, each, but for those within the server's LOGIN-DELAY, of which at most
+      LONGEST_DELAY_AFTER_FAILURE is kept;
+    - the first test of a target;
+    - a requested one, which shows whether a new password is right, unless the server states a LOGIN-DELAY;
+    - while the target is up, the test of each n-th of its slots, so that logins are `login_every` seconds apart.
+
+    An accepted login in a slot is not stored. So where tests are less than a minute apart, or the server states a
+    LOGIN-DELAY, no test between two ticks logs in: two of them may share a slot. The first slot after another login, of
+    a new target or one that has recovered, may come before `login_every` has passed.
     """
     if not policy.login:
         return False
@@ -107,6 +110,8 @@ def is_login_due(
         return False
     if _is_too_soon(health, _login_delay(health), now):
         return False
+    # The slots of a target are numbered through since 1970. The numbers with one remainder of its own have the logins,
+    # so that those of many targets are spread evenly.
     interval = _test_interval(policy)
     slot = (int(tick.timestamp()) - _hash(target_id, b"phase") % interval) // interval
     slots = _slots_per_login(policy, _login_delay(health))
@@ -123,13 +128,13 @@ def login_postponed_until(health: Health, policy: Policy) -> datetime | None:
 
     The time may have passed. None if the server states no such time, or the target is in no such outage.
     """
-    if not (policy.login and health.login_is_out and health.login_delay and health.login_at):
+    if not (policy.login and health.has_login_outage and health.login_delay and health.login_at):
         return None
     return health.login_at + _delay_after_failure(health)
 
 
 def _delay_after_failure(health: Health) -> timedelta:
-    return min(_login_delay(health), LONGEST_LOGIN_DELAY)
+    return min(_login_delay(health), LONGEST_DELAY_AFTER_FAILURE)
 
 
 def _login_delay(health: Health) -> timedelta:
@@ -167,11 +172,11 @@ def is_due(target_id: str, health: Health, policy: Policy, tested_tick: datetime
 def retest_at(
     health: Health, policy: Policy, tick: datetime, next_tick: datetime, elapsed: timedelta = timedelta()
 ) -> datetime | None:
-    """When a target that was tested at `tick` is due again, if that is before the next tick plans anew.
+    """When a target that was tested at `tick` is due again; None if the next tick comes first, and plans its test.
 
-    A test that took longer than the delay is followed at once, by one in the place of those that could not be made
-    meanwhile; `elapsed` is the time since its tick, without that by which its sweep was late. What lies before the next
-    tick is made even if that has come by now: it takes it for one in flight.
+    `elapsed` is the time since `tick`, less the lateness of its sweep. If the test took longer than the delay, one test
+    follows at once, in place of all that were due meanwhile. A retest that is due before `next_tick` is made even if
+    that tick has come by now, as its plan leaves the time until then to retests in flight (see `_not_before`).
     """
     step = timedelta(seconds=delay_seconds(health, policy))
     due = tick + max(1, elapsed // step) * step
@@ -187,12 +192,13 @@ def late_seconds_of(
     *,
     late_seconds: int,
 ) -> int:
-    """How long after its time a failing target's test comes that a sweep plans which is `late_seconds` late.
+    """How late the test of a failing target comes, if the sweep that plans it is `late_seconds` late.
 
-    Tests of a short delay go on as late as the one before, which was planned for `tested_tick` and `began` then,
-    whichever tick plans them: the first test of an early tick would else come before the retest of a late one, which
-    then could not be counted. Where no test could overtake another, they come as late as the sweep, so that one message
-    carries many. After tests that were lost, too: where the queue is slow, a tick must not leave them to it for ever.
+    As late as the sweep, so that one message carries many tests, unless tests of a target with a short delay would then
+    overtake each other: the first test of an early tick would come before the last retest of a late one, which would
+    not be counted. Such a target keeps the lateness of its last test, which was planned for `tested_tick` and `began`
+    then. If that is longer ago than `IN_FLIGHT`, its retests have been lost, as in a slow queue: the sweep's lateness
+    counts again, as the target would else wait for them for ever.
     """
     delay = delay_seconds(health, policy)
     if health.state not in FAILING or delay >= TICK.total_seconds() or tested_tick is None or began is None:
@@ -200,6 +206,7 @@ def late_seconds_of(
     if tick - tested_tick > IN_FLIGHT:
         return late_seconds
     own = round((began - tested_tick).total_seconds())
+    # The sweep's tests would come a whole delay before the retests in flight, or these so long before the sweep's.
     overtakes = own >= late_seconds + delay or own <= late_seconds - SHORTEST_DELAY
     return own if overtakes and 0 <= own <= MAX_LATE_SECONDS else late_seconds
 
@@ -242,7 +249,7 @@ def _between_failures(delay: int, max_test_seconds: float, login_delay: timedelt
     between = max(between, timedelta(seconds=max_test_seconds))
     if login_delay:
         shortest = between if is_short else timedelta(seconds=delay)
-        between *= ceil((min(login_delay, LONGEST_LOGIN_DELAY) + TICK) / shortest)
+        between *= ceil((min(login_delay, LONGEST_DELAY_AFTER_FAILURE) + TICK) / shortest)
     return between
 
 

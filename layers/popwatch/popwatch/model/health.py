@@ -200,7 +200,7 @@ class Health:
         return self.state in FAILING
 
     @property
-    def login_is_out(self) -> bool:
+    def has_login_outage(self) -> bool:
         """Whether a login failed in the present run of failures: one that failed in maintenance begins none."""
         return self.login_failed and self.failures > 0
 

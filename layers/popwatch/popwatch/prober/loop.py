@@ -149,8 +149,8 @@ class _Loop:
     ) -> None:
         self._allow_local, self._make_probe, self._credentials = allow_local, make_probe, credentials
         self._may_log_in = may_log_in
-        # Targets whose login waits for another one's.
-        self._held: deque[Target] = deque()
+        # Targets that wait until it is known whether another one's login with the same credential is accepted.
+        self._waiting_for_login: deque[Target] = deque()
         self._resolver, self._in_flight, self._kernel_stamps = resolver, in_flight, kernel_stamps
         self.has_route = has_route
         self._poller = make_poller()
@@ -197,7 +197,7 @@ class _Loop:
 
     def _are_left(self) -> bool:
         """Whether there are targets that have not begun."""
-        return bool(self._known or self._cached or self._unknown or self._held)
+        return bool(self._known or self._cached or self._unknown or self._waiting_for_login)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -266,7 +266,8 @@ class _Loop:
         if not group:
             return True
         if probe.target.all_addresses:
-            is_first, group.login_begun = not group.login_begun, True
+            is_first = not group.login_begun
+            group.login_begun = True
             return is_first
         del self._groups[probe]
         self._abandon(group)
@@ -344,9 +345,9 @@ class _Loop:
                 probe = make_probe()
                 self._groups[probe] = group
                 self._begin(probe)
-        for _ in range(len(self._held)):
+        for _ in range(len(self._waiting_for_login)):
             if self._room():
-                self._launch_test(self._held.popleft(), end_by)
+                self._launch_test(self._waiting_for_login.popleft(), end_by)
         for _ in range(LAUNCHES_PER_ITERATION):
             target = self._next_target() if self._room() else None
             if target is None:
@@ -354,14 +355,14 @@ class _Loop:
             self._launch_test(target, end_by)
 
     def _launch_test(self, target: Target, end_by: float | None) -> None:
-        """Begin a test, or hold it back while its login waits for another one's."""
+        """Begin a test, or let it wait while its login waits for another one's."""
         if end_by is not None and time.monotonic() + target.max_test_seconds > end_by:
             return
         credential = self._credentials.get(target.target_id)
         if credential and self._may_log_in:
             allowed = self._may_log_in(target.target_id)
             if allowed is None:
-                self._held.append(target)
+                self._waiting_for_login.append(target)
                 return
             credential = credential if allowed else None
         self._begin(self._make_probe(target, self, kernel_stamps=self._kernel_stamps, credential=credential))

@@ -262,7 +262,7 @@ LOGINS: Mapping[LoginVerdict, str] = {
 
 def login_is_open(health: Health) -> str:
     """Why a target stays in an outage of its login although tests pass, in a few words; empty if it does not."""
-    if not health.login_is_out or not health.is_failing or health.recovery:
+    if not health.has_login_outage or not health.is_failing or health.recovery:
         return ""
     failed = health.login_failure
     at = f" at {utc(failed.at)} ({failed.reason})" if failed else ""
@@ -357,7 +357,7 @@ def _with_login(status: TargetStatus, state: CredentialState | None, now: dateti
     target, health = status.target, status.health
     problem, until = _login_wait(target, state, health, now)
     may_log_in = target.policy.enabled and target.policy.login and (until or not problem)
-    if not (may_log_in and health.login_is_out):
+    if not (may_log_in and health.has_login_outage):
         return replace(status, login_problem=problem)
     times = (status.next_test_at, login_postponed_until(health, target.policy), until)
     return replace(status, login_problem=problem, next_login_at=max((time for time in times if time), default=None))
@@ -386,7 +386,7 @@ def _login_wait(
     if first and now < first:
         again = f"tried again after {first:%Y-%m-%d %H:%M} UTC, or by another target first"
         return f"{shown} refused here once, {again}", first
-    due = next_attempt_at(state, target.target_id, failing=failed_before(since, state.revision))
+    due = next_attempt_at(state, target.target_id, failed_earlier=failed_before(since, state.revision))
     return (why_it_waits(state, target.target_id, due), due) if due and due > now else ("", None)
 
 

@@ -22,7 +22,7 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import Batch, PlannedTest
 from popwatch.decisions.judging import changes_nothing, delay_seconds, judge
-from popwatch.decisions.login_attempts import held_back, without_login
+from popwatch.decisions.login_attempts import with_skipped_login, without_login
 from popwatch.decisions.own_network import (
     LOOKBACK_MINUTES,
     MAX_TICKS,
@@ -126,7 +126,7 @@ class BatchTester:
         self._logins = logins
         self._untested = {test.target.target_id: test for test in batch.tests}
         self._without_credential: Mapping[str, CredentialProblem] = {}
-        self._held: Mapping[str, str] = {}
+        self._skipped_logins: Mapping[str, str] = {}
         self._uncommitted: list[PlannedTest] = []
         self._commits: dict[Future[Record | None], PlannedTest] = {}
         self._committed: SimpleQueue[Future[Record | None]] = SimpleQueue()
@@ -152,7 +152,7 @@ class BatchTester:
                     if order:
                         self._end_login(order, target.target_id, outcome, pool)
                     test = self._untested.pop(target.target_id)
-                    self._receive(*self._with_what_is_held(test, outcome, order), pool)
+                    self._receive(*self._as_judged(test, outcome, order), pool)
                 self._decide_deferred(pool)
                 self._collect(self._committed.get_nowait() for _ in range(self._committed.qsize()))
                 self._send_retests(self._clock() + SEND_AHEAD)
@@ -170,20 +170,19 @@ class BatchTester:
         self._results.due_postures = self._due_postures()
         return self._results
 
-    def _with_what_is_held(
-        self, test: PlannedTest, outcome: Outcome, order: LoginOrder | None
-    ) -> tuple[PlannedTest, Outcome]:
-        """The test and what it found, in a run of failures that began at the login, if it could not log in itself.
+    def _as_judged(self, test: PlannedTest, outcome: Outcome, order: LoginOrder | None) -> tuple[PlannedTest, Outcome]:
+        """The test and the outcome as they are judged: in a login outage, other ones if the test could not log in.
 
-        With a credential that nothing can be tested with it is judged by its greeting, which says so.
+        It counts as failed while its credential waits after a refusal. If no login can be tested any more, the greeting
+        ends the outage, and the outcome says so.
         """
         target_id, health = test.target.target_id, test.record.health
-        if not (outcome.passed and outcome.login is None and health.login_is_out):
+        if not (outcome.passed and outcome.login is None and health.has_login_outage):
             return test, outcome
         if not test.target.policy.login:
             return test, without_login(outcome, None)
-        if why := self._held.get(target_id) or (order.why_not(target_id) if order else ""):
-            return test, held_back(outcome, health, why)
+        if why := self._skipped_logins.get(target_id) or (order.why_not(target_id) if order else ""):
+            return test, with_skipped_login(outcome, health, why)
         problem = self._without_credential.get(target_id)
         return (_without_login(test), without_login(outcome, problem)) if problem else (test, outcome)
 
@@ -223,7 +222,7 @@ class BatchTester:
         for problem in {one.name: one for one in prepared.problems.values()}.values():
             _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})
         self._without_credential = {one: prepared.problems[one] for one in prepared.lasting}
-        self._held = prepared.held
+        self._skipped_logins = prepared.skipped
         if not prepared.credentials:
             return None
         return LoginOrder(prepared.credentials, prepared.attempted, prepared.unknown)

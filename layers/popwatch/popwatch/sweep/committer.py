@@ -14,7 +14,7 @@ from threading import Lock
 
 from botocore.exceptions import ClientError
 
-from popwatch.aws.store import Store
+from popwatch.aws.store import WRITE_ATTEMPTS, Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import forget, judge, suspend
 from popwatch.decisions.posture_tests import with_posture, with_present_posture
@@ -25,7 +25,7 @@ from popwatch.model.outcomes import Outcome
 from popwatch.model.posture import Posture, change_of, parse_summary
 from popwatch.model.records import OutboxEntry, Record, bounded
 from popwatch.model.targets import Policy, Target, config_fingerprint, with_interventions
-from popwatch.sweep.outbox import COLLISIONS, OutboxDelivery, took_effect
+from popwatch.sweep.outbox import OutboxDelivery, took_effect
 
 LATE_BY_MISSED_TICKS = timedelta(minutes=3)
 """How much later than planned a target's last test may have taken place, as ticks may be missed."""
@@ -105,7 +105,7 @@ class Committer:
         if with_posture(target, planned.health, posture) == planned.health:
             return False
         record = self._store.read_record(planned.target_id)
-        for _ in range(COLLISIONS):
+        for _ in range(WRITE_ATTEMPTS):
             health = with_posture(target, record.health, posture)
             if not record.version or health == record.health:
                 return False
@@ -177,7 +177,7 @@ class Committer:
         # failure twice.
         if record.tick is not None and record.tick >= tick:
             return record
-        for _ in range(COLLISIONS):
+        for _ in range(WRITE_ATTEMPTS):
             decision = decide(record)
             if decision is None:
                 self._delivery.deliver_of_gone(record.target_id)

@@ -14,11 +14,11 @@ SECOND_AFTER = 8.0
 """Seconds after which a second target logs in beside the first one that has no answer.
 
 Servers answer a wrong password after two seconds (Dovecot) to five (Courier), and some after up to 17 (Dovecot, to an
-address that has sent several). One that takes longer than this is most likely dead, and another one's answer says more.
+address that has sent several). One that takes longer most likely never answers: another one's answer says more.
 """
 
-LONGEST_WAIT = 40.0
-"""Seconds after which tests wait for no login any more, and are made without one: they are to end in this invocation.
+WITHOUT_LOGIN_AFTER = 40.0
+"""Seconds after which tests no longer wait for a login, and are made without one: they must end in this invocation.
 
 Two logins that begin `SECOND_AFTER` seconds apart, and last as long as a test with a login does by default, fit in.
 """
@@ -26,8 +26,8 @@ Two logins that begin `SECOND_AFTER` seconds apart, and last as long as a test w
 MAX_UNANSWERED = 2
 """Logins of a credential without an answer, under way or ended, before all others log in or wait.
 
-When both have ended without one, they log in: a wrong password would have been refused by then, so the servers are to
-blame, and each target's outage is to be seen.
+When both have ended without one, they log in: a wrong password would have been refused by then, so it is the servers'
+fault, and each target's outage is to be seen.
 """
 
 
@@ -41,7 +41,7 @@ class _CredentialLogins:
     unanswered: int = 0
     over: bool = False
     refused: bool = False
-    doubted_by: str = ""
+    refused_unclearly_by: str = ""
     is_unknown: bool = False
 
 
@@ -82,7 +82,7 @@ class LoginOrder:
             logins.since = now
         waited = now - logins.since
         if not (logins.over or self._is_next(logins, target_id, waited)):
-            return False if waited >= (SECOND_AFTER if logins.is_unknown else LONGEST_WAIT) else None
+            return False if waited >= (SECOND_AFTER if logins.is_unknown else WITHOUT_LOGIN_AFTER) else None
         logins.first = logins.first or target_id
         logins.under_way.add(target_id)
         return True
@@ -101,7 +101,8 @@ class LoginOrder:
         if result.verdict in (LoginVerdict.PASSED, LoginVerdict.IN_USE):
             logins.over = True
         elif result.verdict.counts_against_credential:
-            logins.refused, logins.doubted_by = True, target_id if result.verdict is LoginVerdict.UNCLEAR else ""
+            logins.refused = True
+            logins.refused_unclearly_by = target_id if result.verdict is LoginVerdict.UNCLEAR else ""
         elif not logins.over:
             logins.unanswered += result.unanswered
             logins.over = logins.unanswered >= MAX_UNANSWERED
@@ -112,5 +113,7 @@ class LoginOrder:
     def why_not(self, target_id: str) -> str:
         """Why a target did not log in, if its credential was refused in this batch without a reason; else empty."""
         credential = self.credentials.get(target_id)
-        by = self._by_credential[credential.name].doubted_by if credential else ""
-        return f"credential {credential.name} refused by {by} without a reason just now" if credential and by else ""
+        if credential is None:
+            return ""
+        by = self._by_credential[credential.name].refused_unclearly_by
+        return f"credential {credential.name} refused by {by} without a reason just now" if by else ""

@@ -1,7 +1,7 @@
 """The logins of a batch: with what its targets log in, and what their logins show of the credentials.
 
 `prepare` comes before the tests, `record` after each login. What both write is on condition that no one else has
-written since, as several batches may use a credential at once: whoever loses reads again what is true now.
+written since, as several batches may use a credential at once: a writer that was not first decides again.
 """
 
 import logging
@@ -17,23 +17,23 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
 from popwatch.aws.credentials import Credentials
-from popwatch.aws.store import Store
+from popwatch.aws.store import WRITE_ATTEMPTS, Store
 from popwatch.decisions.login_attempts import (
     after_login,
     begin_attempt,
     begin_report,
     block_reported,
+    expire_attempt,
     failed_before,
     has_lasted,
     in_order,
-    is_blamed,
-    is_in_doubt,
     is_problem_due,
+    is_refused_here_only,
+    is_unconfirmed,
     may_use,
     next_attempt_at,
     problem_reported,
     refusal_reported,
-    settled,
     why_it_waits,
     with_problem,
     without_problem,
@@ -49,10 +49,7 @@ from popwatch.prober.access_tokens import PATIENCE_SECONDS, AccessTokens
 
 _log = logging.getLogger("popwatch.sweep.logins")
 
-COLLISIONS = 5
-"""How often a state is written again when other writers keep changing it."""
-
-READERS = 8
+STATE_READERS = 8
 """Credentials whose states are read and written at once."""
 
 PREPARE_SECONDS = 12.0
@@ -62,7 +59,7 @@ ready by then is tested without a login."""
 
 def reader_threads() -> Executor:
     """The threads that read and write states."""
-    return ThreadPoolExecutor(READERS)
+    return ThreadPoolExecutor(STATE_READERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +68,16 @@ class PreparedLogins:
 
     `problems` are those of a credential; the targets that are in neither wait for another one that tries the same
     credential. `lasting` are the targets whose problem has lasted, or stays until someone does something. Of the
-    credentials in `attempted` one login is counted, that of the first target, for which the others wait. `held` are the
-    targets that do not log in as servers have refused the credential without a reason: why, as `why_it_waits` has it.
-    `unknown` are the credentials that no server has accepted yet.
+    credentials in `attempted` one login is counted, that of the first target, for which the others wait. `skipped` are
+    the targets that do not log in since servers have refused the credential without a reason: why, as `why_it_waits`
+    has it. `unknown` are the credentials that no server has accepted yet.
     """
 
     credentials: Mapping[str, Credential]
     problems: Mapping[str, CredentialProblem]
     attempted: Set[str] = frozenset()
     lasting: Set[str] = frozenset()
-    held: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
     unknown: Set[str] = frozenset()
 
 
@@ -97,8 +94,8 @@ class _Asking:
 class Logins:
     """The logins of a stack's targets; several threads may record at once.
 
-    Who receives alerts by email, but not by SMS, hears of a credential that is not tried any more. `stack` is the name
-    of the stack, for the text.
+    A credential that is not tried any more is reported to those who receive alerts by email, not by SMS. `stack` is the
+    name of the stack, for the text.
     """
 
     def __init__(
@@ -129,19 +126,20 @@ class Logins:
         *,
         requested: bool = False,
     ) -> PreparedLogins:
-        """What targets log in with; `wanted` are the names of credentials by the ids of the targets.
+        """What targets log in with.
 
-        Its order is that in which they log in with a credential that was accepted lately. `targets` are those at hand:
-        whoever receives alerts of one that uses a credential hears of that. `failing` are those in a run of failures
-        that began at the login, and since when it lasts; `requested` if someone has asked for these tests, as after a
-        change of the password: their credentials are read anew. `not_due` could log in as well, and one of them does,
-        to show whether a credential is right that is in doubt.
+        `wanted` has the name of the credential of each target, in the order in which the targets log in with one that
+        was accepted lately. `targets` are those at hand: a message about a credential goes to whoever receives the
+        alerts of those that use it. `failing` has the targets in a run of failures that began at the login, and when it
+        began. `not_due` is like `wanted`, of targets whose login is not due: where it is not confirmed that a
+        credential is right, one of them may be the first to try it. `requested` if someone has asked for these tests,
+        as after a change of the password: the credentials are read again.
         """
         self._targets = defaultdict(list)
         for target in targets:
             self._targets[target.policy.login].append(target)
         end_by = time.monotonic() + PREPARE_SECONDS
-        found = self._credentials.read(wanted.values(), anew=requested)
+        found = self._credentials.read(wanted.values(), refresh=requested)
         stored = [one for one in found.values() if isinstance(one, StoredCredential)]
         problems = {name: one for name, one in found.items() if isinstance(one, CredentialProblem)}
         usable = self._with_secrets(stored, problems, end_by)
@@ -169,36 +167,35 @@ class Logins:
         name = found.name
         self._states[name] = self._store.read_credential_state(name)
         if isinstance(found, CredentialProblem):
-            self._note(found)
+            self._record_problem(found)
             problems = dict.fromkeys(asking.target_ids, found)
             return PreparedLogins({}, problems, lasting=frozenset(problems if self._lasts(found) else ()))
-        self._settle(name)
+        self._refresh_state(name)
         self._report(self._states[name])
         problems = self._refused(name, asking.target_ids)
-        before = {one for one in asking.target_ids if failed_before(asking.failing.get(one), self._revisions[name])}
+        revision = self._revisions[name]
+        failed_earlier = {one for one in asking.target_ids if failed_before(asking.failing.get(one), revision)}
         asking = replace(asking, target_ids=[one for one in asking.target_ids if one not in problems])
-        target_ids, is_counted = self._log_in(name, asking, before)
+        target_ids, is_counted = self._log_in(name, asking, failed_earlier)
         if is_counted and is_over.is_set():
             never = LoginResult(LoginVerdict.FAILED)
-            self._write(
-                name, lambda state: after_login(state, self._revisions[name], target_ids[0], never, self._clock())
-            )
+            self._write(name, lambda state: after_login(state, revision, target_ids[0], never, self._clock()))
         return PreparedLogins(
             dict.fromkeys(target_ids, found),
             problems,
             frozenset([name] if is_counted else ()),
             frozenset(problems),
-            self._held(name, [one for one in asking.target_ids if one not in target_ids], before),
+            self._skipped(name, [one for one in asking.target_ids if one not in target_ids], failed_earlier),
             frozenset() if self._states[name].was_accepted else frozenset([name]),
         )
 
-    def _held(self, name: str, target_ids: Iterable[str], failing: Set[str]) -> dict[str, str]:
-        """Why targets wait that do not log in, if servers have refused the credential without a reason."""
+    def _skipped(self, name: str, target_ids: Iterable[str], failed_earlier: Set[str]) -> dict[str, str]:
+        """Why targets do not log in, if that is since servers have refused the credential without a reason."""
         state, now = self._states[name], self._clock()
-        times = {one: next_attempt_at(state, one, failing=one in failing) for one in target_ids}
-        in_doubt = is_in_doubt(state, self._revisions[name])
+        times = {one: next_attempt_at(state, one, failed_earlier=one in failed_earlier) for one in target_ids}
+        unconfirmed = is_unconfirmed(state, self._revisions[name])
         waits = {one: time for one, time in times.items() if time and time > now}
-        return {one: why_it_waits(state, one, waits.get(one)) for one in times if in_doubt or one in waits}
+        return {one: why_it_waits(state, one, waits.get(one)) for one in times if unconfirmed or one in waits}
 
     def _lasts(self, problem: CredentialProblem) -> bool:
         """Whether no login is to be waited for: AWS or a token endpoint may not answer for days."""
@@ -214,7 +211,7 @@ class Logins:
             self._report(self._states[name])
 
     def _report(self, state: CredentialState) -> None:
-        """Publish what is to be said of a credential and has not been."""
+        """Publish what is to be reported of a credential and has not been."""
         unreported = [one for one in state.refusals if one.unreported] if state.was_accepted else []
         if not (state.unreported or unreported) or state.revision != self._revisions[state.name]:
             return
@@ -251,8 +248,8 @@ class Logins:
         if began and self._publish(message):
             self._write(name, reported)
 
-    def _note(self, problem: CredentialProblem) -> None:
-        """Keep since when a credential cannot be used, and publish it once that is some time ago."""
+    def _record_problem(self, problem: CredentialProblem) -> None:
+        """Write since when a credential cannot be used, and publish it once that is some time ago."""
         name = problem.name
         self._write(name, lambda state: with_problem(state, problem.reason, self._clock()))
         state, now = self._states[name], self._clock()
@@ -293,12 +290,12 @@ class Logins:
                 problems[name] = CredentialProblem(name, Unusable.DAMAGED, str(error))
         return usable
 
-    def _settle(self, name: str) -> None:
-        """Count a login that never reported, and read a credential again that another environment knows a newer one of.
+    def _refresh_state(self, name: str) -> None:
+        """Expire an attempt, clear a problem that has ended, and have an outdated credential read again next time.
 
-        Its revision here is older: no target logs in with it.
+        It is outdated if another environment knows a newer revision: no target logs in with the older one.
         """
-        self._write(name, lambda state: settled(state, self._clock()))
+        self._write(name, lambda state: expire_attempt(state, self._clock()))
         self._write(name, without_problem)
         revision, known = self._revisions[name], self._states[name].revision
         if revision != known and not is_newer(revision, known):
@@ -315,30 +312,36 @@ class Logins:
         refusing = {one.target_id for one in state.refusals if one.lasts}
         return {one: CredentialProblem(name, Unusable.BLOCKED, one) for one in target_ids if one in refusing}
 
-    def _log_in(self, name: str, asking: _Asking, failing: Set[str]) -> tuple[Sequence[str], bool]:
+    def _log_in(self, name: str, asking: _Asking, failed_earlier: Set[str]) -> tuple[Sequence[str], bool]:
         """Who logs in with a credential, and whether the first one's login is counted, which is written before.
 
         The others follow in this batch if the first one's is accepted.
         """
         target_ids, not_due = asking.target_ids, asking.not_due
         revision = self._revisions[name]
-        for _ in range(COLLISIONS):
+        for _ in range(WRITE_ATTEMPTS):
             state, now = self._states[name], self._clock()
             accepted = state.passed_at is not None and state.revision == revision
 
             def may(one: str, state: CredentialState = state, now: datetime = now) -> bool:
-                return may_use(state, revision, one, now, failing=one in failing, requested=asking.requested)
+                is_failing = one in failed_earlier
+                return may_use(state, revision, one, now, failed_earlier=is_failing, requested=asking.requested)
 
-            blamed = {one for one in target_ids if accepted and is_blamed(state, one) and may(one)}
-            in_doubt = is_in_doubt(state, revision) or blamed
-            is_wanted = target_ids and (in_doubt or (failing and state.revision != revision))
-            able = [*target_ids, *not_due] if is_wanted else target_ids
-            ordered = target_ids if accepted and not blamed else in_order(state, able, failing)
+            # Their last refusal seems to be their own server's fault. If the password was changed since, they would
+            # send a wrong one: another login has to show before theirs that it is right.
+            refused_alone = {one for one in target_ids if accepted and is_refused_here_only(state, one) and may(one)}
+            unconfirmed = is_unconfirmed(state, revision) or refused_alone
+            # A target that works shows at once whether the credential is right, so it tries first although its login is
+            # not due. The first login with a new revision is left to it, too, if the logins that are due were failing.
+            needs_others = target_ids and (unconfirmed or (failed_earlier and state.revision != revision))
+            candidates = [*target_ids, *not_due] if needs_others else target_ids
+            # With what was accepted lately all log in, so the order of the batch, working targets first, is enough.
+            ordered = target_ids if accepted and not refused_alone else in_order(state, candidates, failed_earlier)
             allowed = [one for one in ordered if may(one)]
             if not allowed:
                 return (), False
-            anew = bool(blamed) and allowed[0] not in blamed
-            begun = begin_attempt(state, revision, allowed[0], now, anew=anew)
+            one_first = bool(refused_alone) and allowed[0] not in refused_alone
+            begun = begin_attempt(state, revision, allowed[0], now, one_first=one_first)
             if begun is None:
                 return allowed, False
             if self._put(state, begun):
@@ -346,8 +349,8 @@ class Logins:
         return (), False
 
     def _write(self, name: str, decide: Callable[[CredentialState], CredentialState | None]) -> bool:
-        """Write what is decided of a state, anew if someone else has written it since. Whether it was written."""
-        for _ in range(COLLISIONS):
+        """Write what `decide` makes of a state; if another writer was first, of that one's. Whether it was written."""
+        for _ in range(WRITE_ATTEMPTS):
             state = self._states[name]
             after = decide(state)
             if after is None:
@@ -357,10 +360,10 @@ class Logins:
         return False
 
     def _put(self, state: CredentialState, after: CredentialState) -> bool:
-        """Write a state in place of another; if the table holds a third one, that is the state from now on."""
-        held = self._store.put_credential_state(after, state.version)
-        self._states[state.name] = held or after
-        return held is None
+        """Write a state in place of another; if the table has a third one by now, that is the state from now on."""
+        newer = self._store.put_credential_state(after, state.version)
+        self._states[state.name] = newer or after
+        return newer is None
 
 
 def _by_credential(names: Mapping[str, str]) -> Mapping[str, list[str]]:
@@ -376,7 +379,11 @@ def _in_time(plan: Future[PreparedLogins], end_by: float) -> PreparedLogins | No
     try:
         return plan.result(max(0.0, end_by - time.monotonic()))
     except (BotoCoreError, ClientError, TimeoutError) as error:
-        _log.error("No target is logged in to with a credential.", extra={"error": type(error).__name__})
+        _log.error(
+            "The state of a credential could not be read or written in time. Its targets are tested without a login,"
+            " and the next sweep tries again. If this repeats, see whether the Status table is throttled.",
+            extra={"error": type(error).__name__},
+        )
         return None
 
 
@@ -384,13 +391,13 @@ def _together(plans: Iterable[PreparedLogins]) -> PreparedLogins:
     """What the targets of several credentials log in with."""
     credentials: dict[str, Credential] = {}
     problems: dict[str, CredentialProblem] = {}
-    held: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     attempted, lasting, unknown = set[str](), set[str](), set[str]()
     for plan in plans:
         credentials |= plan.credentials
         problems |= plan.problems
-        held |= plan.held
+        skipped |= plan.skipped
         attempted |= plan.attempted
         lasting |= plan.lasting
         unknown |= plan.unknown
-    return PreparedLogins(credentials, problems, attempted, lasting, held, unknown)
+    return PreparedLogins(credentials, problems, attempted, lasting, skipped, unknown)

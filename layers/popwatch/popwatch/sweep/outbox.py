@@ -30,12 +30,9 @@ from threading import Lock
 from botocore.exceptions import BotoCoreError, ClientError
 
 from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
-from popwatch.aws.store import Store
+from popwatch.aws.store import WRITE_ATTEMPTS, Store
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.records import OutboxEntry, PublishedAlert, Record
-
-COLLISIONS = 5
-"""How often a record is written again when other writers keep changing it."""
 
 SUMMARY = "summary"
 """The event of a summary, as it is counted."""
@@ -341,7 +338,7 @@ class OutboxDelivery:
         Where another invocation has claimed the entries, it removes them: it finds them in History, and sends nothing
         twice.
         """
-        for _ in range(COLLISIONS):
+        for _ in range(WRITE_ATTEMPTS):
             waiting = [entry for entry in _alerts_in(record.outbox) if entry.version not in delivered]
             left = [entry for entry in waiting if entry.version not in refused]
             # One of this invocation's own is left if it is buffered for a summary: the others wait for that.
