@@ -104,7 +104,7 @@ class Installation:
             samples_kept=self.samples_kept,
             history_kept=self.history_kept,
         )
-        return Store(self.client("dynamodb"), tables, lambda: datetime.now(UTC), slow=SLOW_CLOCK)
+        return Store(self.client("dynamodb"), tables, lambda: datetime.now(UTC), clock_error=SLOW_CLOCK)
 
 
 def find(choice: StackChoice) -> Installation:

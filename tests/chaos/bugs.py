@@ -210,17 +210,17 @@ class RecordedBeforeSent(OutboxDelivery):
 
 
 class NothingDelivered(OutboxDelivery):
-    """The outbox of a dead invocation is never delivered."""
+    """The outbox of an ended invocation is never delivered."""
 
-    def deliver_left_behind(self, record: Record) -> Record:
+    def deliver_left_by_ended(self, record: Record) -> Record:
         return record
 
 
 class DeliveredTooSoon(OutboxDelivery):
     """An outbox counts as left behind at once."""
 
-    def _is_dead(self, entry: OutboxEntry) -> bool:
-        return super()._is_dead(replace(entry, committed_at=entry.committed_at - timedelta(minutes=2)))
+    def _has_ended(self, entry: OutboxEntry) -> bool:
+        return super()._has_ended(replace(entry, committed_at=entry.committed_at - timedelta(minutes=2)))
 
 
 class NothingClaimed(OutboxDelivery):
@@ -277,12 +277,12 @@ class ParentIgnored(JudgedOtherwise):
 class ForgottenWithOutbox(Sweep):
     """A removed target is forgotten before its outbox has been delivered."""
 
-    def _deliver_left_behind(self, records: Mapping[str, Record]) -> dict[str, Record]:
+    def _deliver_outboxes(self, records: Mapping[str, Record]) -> dict[str, Record]:
         targets = {item["target_id"] for item in self._store.read_targets()[1]}
         for name, record in records.items():
             if name not in targets:
                 self._store.delete_record(record)
-        return super()._deliver_left_behind({name: one for name, one in records.items() if name in targets})
+        return super()._deliver_outboxes({name: one for name, one in records.items() if name in targets})
 
 
 class RemovedNotForgotten(Sweep):

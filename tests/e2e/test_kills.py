@@ -68,7 +68,7 @@ def test_twenty_kills_lose_nothing(
 def deliver_left_behind(
     stack: Deployed, at: datetime, played: dict[str, list[bool]], server: ScriptedServer, ports: dict[str, int]
 ) -> None:
-    """The next sweeps deliver the outboxes of dead invocations, once these are known to be dead."""
+    """The next sweeps deliver the outboxes of ended invocations, once these are known to be dead."""
     time.sleep(DEAD_SECONDS + 1)
     for number in range(2):
         for port in ports.values():

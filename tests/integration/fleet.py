@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -86,8 +87,7 @@ def put_record(world: World, name: str, state: State, since: datetime, **fields:
         error, reason = fields.pop("error", ERRORS[0])
         detail = fields.pop("detail", "The server accepted the connection and said nothing.")
         outcome = Outcome(world.now, Phase.GREETING, error, reason, detail)
-    for key, value in fields.items():
-        object.__setattr__(health, key, value)
+    health = replace(health, **fields)
     record = Record(name, old.version + 1, world.now - timedelta(seconds=10), health, outcome)
     assert world.store.commit(record, old.version) is None
 

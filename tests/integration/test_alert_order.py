@@ -117,7 +117,7 @@ def test_claim_that_was_not_answered_in_time_is_known_by_what_it_has_written(
 ) -> None:
     """The retest claims the alert, and meets the record of a later test as it asks again.
 
-    The alert used to lie in the outbox until a sweep took it for that of a dead invocation, two minutes later.
+    The alert used to lie in the outbox until a sweep took it for that of an ended invocation, two minutes later.
     """
     begin(world)
     answer_late(monkeypatch, 2)

@@ -151,7 +151,7 @@ def test_commit_whose_answer_was_lost_is_delivered_though_another_wrote_since(
 ) -> None:
     """botocore asks again after its timeout, and then meets the record of a later test: the alert is sent all the same.
 
-    It used to lie in the outbox until a sweep took it for that of a dead invocation, two minutes later.
+    It used to lie in the outbox until a sweep took it for that of an ended invocation, two minutes later.
     """
     world.put_target("a", failures_per_alert=1)
     world.tick(NOON)

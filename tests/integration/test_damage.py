@@ -60,7 +60,7 @@ def names_damaged(world: World) -> set[str]:
     return {key for _, key in world.store.damaged}
 
 
-def test_a_checkpoint_of_the_future_counts_as_none(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_checkpoint_of_the_future_is_ignored(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """The next tick is tested as if there were no checkpoint, and replaces it; the log says so."""
     world.store.put_checkpoint(SweepCheckpoint(NOON + DAYS, NOON + DAYS, {"1": "2027-06-11T12:00:00Z"}))
     assert world.store.read_checkpoint() == SweepCheckpoint()
@@ -69,7 +69,7 @@ def test_a_checkpoint_of_the_future_counts_as_none(world: World, caplog: pytest.
     world.tick(NOON + MINUTE)
     assert [name for at, name in world.tested if at == NOON + MINUTE] == ["a", "b"]
     assert {record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR} == {
-        "An item cannot be read, and counts as none."
+        "An item cannot be read, and is ignored. In Status it is replaced: correct or delete it in another table."
     }
     assert world.store.read_checkpoint().tick == NOON + MINUTE
     assert names_damaged(world) == set()
@@ -216,7 +216,7 @@ def test_a_damaged_item_of_history_hides_nothing_else(world: World) -> None:
 
 
 def test_a_damaged_alert_in_history_counts_as_not_sent(world: World) -> None:
-    """An alert that a dead invocation left behind is sent, whatever stands where History would say that it was."""
+    """An alert that an ended invocation left behind is sent, whatever stands where History would say that it was."""
     entry = OutboxEntry(8, NOON, NOON, message=AlertMessage("a", "s", "e", "sms", "l", {"event": "down"}))
     record = world.store.read_record("a")
     assert world.store.commit(replace(record, version=8, outbox=(entry,)), record.version, record.tick) is None

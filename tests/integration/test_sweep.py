@@ -677,7 +677,7 @@ def test_a_topic_that_refuses_gets_its_alerts_later_and_the_other_none_twice(
 def test_a_topic_that_refuses_for_days_does_not_stop_a_target(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its record stays below what DynamoDB takes: the oldest alerts are given up, the newest are sent when SNS is back.
+    """Its record stays below what DynamoDB takes: the oldest alerts are dropped, the newest are sent when SNS is back.
 
     Without the bound, moto refuses the record here as DynamoDB does, and the target's state stands still.
     """
@@ -691,7 +691,7 @@ def test_a_topic_that_refuses_for_days_does_not_stop_a_target(
     assert size_of_item(item) < LARGEST_ITEM
     record = world.store.read_record("a")
     assert record.tick == NOON + MINUTE * 24
-    assert "the oldest are given up" in caplog.text
+    assert "the oldest are dropped" in caplog.text
     numbers = [entry.message.attributes["alert_number"] for entry in record.outbox if entry.message]
     assert numbers == list(range(26 - len(numbers), 26))
     for again in accept:

@@ -3,7 +3,7 @@
 The tables are moto's, or those of another DynamoDB that POPWATCH_TEST_DYNAMODB names.
 
 `World.kill_at` makes the process die at a chosen AWS call, before it takes effect or after: from there on every call of
-the dead invocation raises `Killed`, as if it had never been made.
+the ended invocation raises `Killed`, as if it had never been made.
 """
 
 import json

@@ -17,8 +17,8 @@ each N under which the data may be. Writing an item of History twice changes not
 is about. A target's totals are one string of JSON: as maps, botocore's parsing made the report of a month of 1,000
 targets take 25 seconds.
 
-Each item is read alone. One that someone damaged, or that is about the future, counts as none: it is logged once,
-kept in `damaged`, and a record or the checkpoint is replaced by the next that is written.
+Each item is read alone. One that someone damaged, or that is about the future, is ignored: it is logged once, and
+`damaged` names it. The next write replaces such an item of Status.
 """
 
 import json
@@ -170,9 +170,9 @@ class Tables:
 class Store:
     """The tables of one stack, over a DynamoDB client. Raises what botocore raises once its retries are used up.
 
-    `clock` gives the present: expired items of History are not read, since DynamoDB may delete them days later. It may
-    be `slow` by that much: what is further in the future is damaged. `damaged` is what could not be read: by table and
-    key, why.
+    `clock` gives the current time: expired items of History are not read, since DynamoDB may delete them days later. It
+    may be behind by up to `clock_error`: a stored time that is further in the future is damage. `damaged` is what could
+    not be read: by table and key, why.
     """
 
     def __init__(
@@ -181,18 +181,18 @@ class Store:
         tables: Tables,
         clock: Callable[[], datetime],
         *,
-        slow: timedelta = timedelta(),
+        clock_error: timedelta = timedelta(),
     ) -> None:
         self._dynamodb, self._tables = dynamodb, tables
-        self._clock, self._slow = clock, slow
+        self._clock, self._clock_error = clock, clock_error
         self.capacity = Capacity()
         self.damaged: dict[tuple[str, str], str] = {}
         parse_as_json(dynamodb)
 
     @property
     def _latest(self) -> datetime:
-        """The present by the fastest clock of those that write."""
-        return self._clock() + self._slow
+        """The current time by the fastest clock of those that write."""
+        return self._clock() + self._clock_error
 
     @property
     def oldest_sample(self) -> datetime:
@@ -236,7 +236,7 @@ class Store:
         return status
 
     def read_record(self, target_id: str) -> Record:
-        """The present record of one target; an empty one if there is none."""
+        """The record of one target as it is now; an empty one if there is none."""
         item = self._get(self._tables.status, {"target_id": target_id})
         return self._record_of(item) if item else Record(target_id)
 
@@ -247,7 +247,7 @@ class Store:
     def put_checkpoint(self, checkpoint: SweepCheckpoint) -> None:
         """Write how far sweeps have come; an older tick never replaces a newer one. `checkpoint.tick` is not None.
 
-        A tick that cannot be read, or is in the future, is none: it is replaced.
+        A stored tick that cannot be read, or is in the future, does not count as newer: it is replaced.
         """
         item = {"target_id": SWEEP_ID, **serialize(checkpoint)}
         condition = "attribute_not_exists(target_id) OR #tick <= :tick"
@@ -268,7 +268,8 @@ class Store:
             return None
         stored = self._record_of(from_item(found))
         if (stored.version, stored.tick) == (expected, expected_tick):
-            # No one has changed it, but a hand has written it in a form that no condition of ours fits.
+            # It has not changed since it was read, but it was edited by hand: no condition on values of ours matches a
+            # version or a tick of another type. So the condition is that both are as DynamoDB has just sent them.
             found = self._put_status(item, _as_found(found))
             if found is None:
                 return None
@@ -305,7 +306,7 @@ class Store:
         if found is None:
             return None
         stored = self._credential_state_of(state.name, from_item(found))
-        if stored.version == expected:  # in a form that no condition of ours fits, as a hand has written it
+        if stored.version == expected:  # edited by hand: see `commit`
             found = self._put_status(item, _as_found(found))
             if found is None:
                 return None
@@ -420,7 +421,7 @@ class Store:
 
     def read_gaps(self, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
         """The times in which popwatch itself had stopped that overlap the time from `since` to `until`."""
-        gaps = self._dated(GAPS, self._query(GAPS, "0", iso(until)), lambda item: self._past(item["until"]))
+        gaps = self._dated(GAPS, self._query(GAPS, "0", iso(until)), lambda item: self._not_future(item["until"]))
         return [(begin, end) for begin, end in gaps if end > since]
 
     def put_intervention(self, target_id: str, event: InterventionEvent) -> None:
@@ -562,12 +563,12 @@ class Store:
         self, pk: str, items: Iterable[Item], parse: Callable[[Item], _T], *, open_end: bool = False
     ) -> Iterator[tuple[datetime, _T]]:
         """The time in each item's key, and what `parse` makes of the item; with `open_end`, the future is damage."""
-        time_of = self._past if open_end else partial(deserialize, datetime)
+        time_of = self._not_future if open_end else partial(deserialize, datetime)
         return self._parsed(
             self._tables.history, pk, items, lambda item: (time_of(item["sk"].split("#")[0]), parse(item))
         )
 
-    def _past(self, stored: object) -> datetime:
+    def _not_future(self, stored: object) -> datetime:
         """A stored time. Raises DamagedError for one of the future, which would hide what is true until then."""
         time = deserialize(datetime, stored)
         if time > self._latest + STORED_AHEAD:
@@ -594,23 +595,23 @@ class Store:
         return {"tick": self._recent, "hour": self._added_up, "unknown_fields": partial(deserialize, str)}
 
     def _recent(self, stored: object) -> datetime:
-        tick = self._past(stored)
+        tick = self._not_future(stored)
         if tick < self._clock() - self._tables.history_kept:
             raise DamagedError(f"{iso(tick)} is long past")
         return tick
 
     def _added_up(self, stored: object) -> datetime:
         """The last hour that was added up; if that is long ago, the last one whose samples are not kept any more."""
-        return max(self._past(stored), self.oldest_sample.replace(minute=0, second=0, microsecond=0))
+        return max(self._not_future(stored), self.oldest_sample.replace(minute=0, second=0, microsecond=0))
 
     def _batch_count(self, entry: tuple[str, Any]) -> tuple[str, str]:
         count, used = entry
         if not 1 <= int(count) <= MAX_BATCHES:
             raise DamagedError("no fleet has so many batches")
-        return str(int(count)), iso(self._past(used))
+        return str(int(count)), iso(self._not_future(used))
 
     def _record_of(self, item: Item) -> Record:
-        """The record in an item of Status. A damaged one counts as empty, and the next commit replaces it."""
+        """The record in an item of Status. A damaged one is read as empty, and the next commit replaces it."""
         try:
             record = deserialize(Record, item)
             check_record(record, self._latest)
@@ -620,7 +621,7 @@ class Store:
         return record
 
     def _credential_state_of(self, name: str, item: Item) -> CredentialState:
-        """The state in an item of Status. A damaged one counts as empty, and the next write replaces it."""
+        """The state in an item of Status. A damaged one is read as empty, and the next write replaces it."""
         try:
             state = deserialize(CredentialState, item.get("credential", {"name": name}))
             if item.get("form") != FORM:
@@ -657,7 +658,10 @@ class Store:
             return
         self.damaged[table, key] = clean(str(error), WHY_SHOWN)
         shown = {"table": table, "key": clean(key, KEY_SHOWN), "why": self.damaged[table, key]}
-        _log.error("An item cannot be read, and counts as none.", extra=shown)
+        _log.error(
+            "An item cannot be read, and is ignored. In Status it is replaced: correct or delete it in another table.",
+            extra=shown,
+        )
 
     def _items(self, pages: Iterable[Any]) -> Iterator[Item]:
         for page in pages:
@@ -700,11 +704,14 @@ def _unchanged(version: int, expected_tick: datetime | None) -> Condition:
 
 
 def _as_found(item: Mapping[str, Any]) -> Condition:
-    """A condition that an item of Status, as DynamoDB sent it, has not been written since: whatever is in it."""
+    """A condition that an item of Status has the version and the tick with which DynamoDB sent it, of whatever type.
+
+    `_unchanged` compares them with what popwatch read in them: that fails for ever if someone has stored another type.
+    """
     clauses: list[str] = []
     values: dict[str, Any] = {}
     for name in ("version", "tick"):
-        [(kind, _)] = item.get(name, {"": None}).items()
+        [(kind, _)] = item.get(name, {"": None}).items()  # DynamoDB's own form: {"N": "3"}
         if not kind:
             clauses.append(f"attribute_not_exists(#{name})")
         elif kind in ("S", "N"):

@@ -35,7 +35,7 @@ class OutboxEntry:
 
     `version` is that of the record which was committed with it: target and version identify the entry, so that a
     second delivery can be recognized. `committed_at` is the time at which the invocation `committed_by` committed or
-    claimed it; earlier versions name none. It is `given_up` if SNS refused it.
+    claimed it; earlier versions name none. It is `given_up` if SNS refused it, and that invocation does not try again.
     """
 
     version: int

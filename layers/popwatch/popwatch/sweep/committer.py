@@ -1,7 +1,7 @@
 """Committing an outcome: judge it, and write the record with what is to be delivered of it in its outbox.
 
 One conditional write holds state, transition and alert, so that they cannot come apart; `sweep/outbox.py` delivers what
-is in the outbox after that. A writer that finds the record changed decides anew.
+is in the outbox after that. A writer that finds the record changed decides again.
 """
 
 import logging
@@ -58,7 +58,7 @@ class Committer:
     def commit(
         self, test: PlannedTest, outcome: Outcome, judgement: Judgement, tick: datetime, last_good: LastGood
     ) -> Record | None:
-        """Commit the outcome of a test planned for `tick`, and deliver what it brings; the target's record after that.
+        """Commit the outcome of a test planned for `tick`, and deliver what it causes; the target's record after that.
 
         None if the target has been suspended or removed since it was planned, so that nothing follows the test.
         `judgement` is that of `test.record`. Changes nothing where the tick, or a later one, has been judged already.
@@ -169,7 +169,7 @@ class Committer:
     ) -> Record | None:
         """Write what `decide` makes of the record, and deliver it; after a collision decide on the newer record.
 
-        A test that `began` before another one that has been judged meanwhile changes nothing: its news is older.
+        A test that `began` before another one that has been judged meanwhile changes nothing: its result is older.
         None where it makes nothing of it: the target has been suspended or removed, and the next sweep records that.
         """
         record = test.record
@@ -180,7 +180,7 @@ class Committer:
         for _ in range(WRITE_ATTEMPTS):
             decision = decide(record)
             if decision is None:
-                self._delivery.deliver_of_gone(record.target_id)
+                self._delivery.read_and_deliver_left(record.target_id)
                 return None
             base, judgement, message = decision
             after = self._next_version(base, judgement, message, tick)
@@ -192,7 +192,7 @@ class Committer:
             if took_effect(after, record, newer):
                 self._count_transition(after, judgement)
                 return self._delivery.deliver_own(newer, after, _is_released(base.health, judgement))
-            # Deleted: its user has removed the target, and a sweep has forgotten it. If it is back, it starts anew.
+            # Deleted: its user has removed the target, and a sweep has forgotten it. If it is back, it starts again.
             if record.version and not newer.version:
                 return newer
             # A write that only delivered or claimed an outbox entry leaves the tick as it was: the plan still holds.
@@ -200,8 +200,9 @@ class Committer:
             judged = newer.tick != record.tick
             is_older = judged and began and newer.outcome and newer.outcome.started_at > began
             if is_older or (judged and not is_due(newer.target_id, newer.health, test.target.policy, newer.tick, tick)):
-                is_left_behind = self._delivery.is_left_behind(newer)
-                return self._delivery.claim_and_deliver(newer, newer.outbox) if is_left_behind else newer
+                if self._delivery.is_left_by_ended(newer):
+                    return self._delivery.claim_and_deliver(newer, newer.outbox)
+                return newer
             record = newer
         raise CommitError(f"The record of {record.target_id} kept changing; the next sweep tests it again.")
 
@@ -210,14 +211,16 @@ class Committer:
     ) -> Record:
         """The record with the judgement's health, and what there is to deliver of it in the outbox."""
         version = record.version + 1
-        outbox = self._delivery.claimed(record.outbox) if self._delivery.is_left_behind(record) else record.outbox
+        is_left = self._delivery.is_left_by_ended(record)
+        outbox = self._delivery.claimed(record.outbox) if is_left else record.outbox
         if judgement.transition or message:
             entry = OutboxEntry(version, tick, self._clock(), judgement.transition, message, self._writer)
-            outbox, given_up = bounded((*outbox, entry))
-            if given_up:
+            outbox, dropped = bounded((*outbox, entry))
+            if dropped:
                 _log.error(
-                    "SNS has refused alerts of a target for so long that the oldest are given up.",
-                    extra={"target_id": record.target_id, "alerts": given_up},
+                    "SNS has refused alerts of a target for so long that the oldest are dropped, and never sent."
+                    " Mend what SNS refuses: the log has its reason.",
+                    extra={"target_id": record.target_id, "alerts": dropped},
                 )
         return replace(record, version=version, tick=tick, health=judgement.health, outbox=outbox, writer=self._writer)
 

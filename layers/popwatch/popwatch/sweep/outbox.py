@@ -1,4 +1,4 @@
-"""Delivering the outbox of a record: what a commit has left in it, or an invocation that has died.
+"""Delivering the outbox of a record: what a commit has put into it, or what an ended invocation has left there.
 
 This order guarantees at-least-once delivery:
 
@@ -13,11 +13,11 @@ A process that dies after 1 leaves the rest in the outbox, and a later sweep del
 does not name. One that dies between 3 and 4 has the alert sent twice to the topics that had accepted it: SNS has no
 token by which it would know a repeated message.
 
-The alerts of a target are sent in the order in which they were committed. Whoever is to send the first alert of an
-outbox sends all: a test that finds one of another invocation there leaves its own behind it, and that invocation meets
-it in 5, as the record has changed. The first alert is left behind once its invocation has reached its timeout, has
-given it up, or has given its test back to the queue without knowing that it was committed. Then the next commit of the
-target claims all of them, or a sweep does.
+The alerts of a target are sent in the order in which they were committed. The invocation that sends the first alert of
+an outbox sends all: a test that finds an alert of another invocation there leaves its own to that one, which finds it
+in step 5, as the record has changed. Once that invocation has ended, the next commit of the target claims all alerts
+that it has left, or a sweep does. It counts as ended when it has reached its timeout; when it has marked the alert
+`given_up`, as SNS refused it; and when it has sent its test back to the queue without knowing that it was committed.
 """
 
 import logging
@@ -96,7 +96,7 @@ class OutboxDelivery:
         self._store, self._alert_topics, self._clock = store, alert_topics, clock
         self._threshold, self._stack, self.writer = storm_threshold, stack, writer
         self._function_timeout = function_timeout
-        self._gone: set[str] = set()
+        self._ended: set[str] = set()
         self._buffered: list[PendingAlert] = []
         self._buffered_since: datetime | None = None
         self._alerts = 0
@@ -105,21 +105,21 @@ class OutboxDelivery:
 
     def take_over_from(self, writers: Iterable[str]) -> None:
         """Let the next commits deliver what these invocations have left in outboxes: they deliver nothing more."""
-        self._gone.update(writers)
+        self._ended.update(writers)
 
-    def deliver_left_behind(self, record: Record) -> Record:
-        """Deliver what dead invocations left in the outbox; the record after that."""
+    def deliver_left_by_ended(self, record: Record) -> Record:
+        """Deliver what ended invocations have left in the outbox; the record after that."""
         alerts = _alerts_in(record.outbox)
-        if alerts and self._is_dead(alerts[0]) and self._sent_by_first(alerts):
+        if alerts and self._has_ended(alerts[0]) and self._sent_by_first(alerts):
             return self.claim_and_deliver(record, record.outbox)
-        left = [entry for entry in record.outbox if not entry.message and self._is_dead(entry)]
+        left = [entry for entry in record.outbox if not entry.message and self._has_ended(entry)]
         return self.deliver(record, left) if left else record
 
-    def deliver_of_gone(self, target_id: str) -> None:
-        """Deliver what was committed before a target was suspended or removed, if who did that is gone."""
-        if self._gone:
+    def read_and_deliver_left(self, target_id: str) -> None:
+        """Deliver what an ended invocation committed of a target before its user suspended or removed it."""
+        if self._ended:
             record = self._store.read_record(target_id)
-            if self.is_left_behind(record):
+            if self.is_left_by_ended(record):
                 self.claim_and_deliver(record, record.outbox)
 
     def deliver_own(self, record: Record, committed: Record, released: bool) -> Record:
@@ -128,7 +128,7 @@ class OutboxDelivery:
         return self.deliver(record, own, new=committed.version, released=released)
 
     def claim_and_deliver(self, record: Record, left: Sequence[OutboxEntry]) -> Record:
-        """Deliver what is left behind in the outbox, unless another invocation claims it first; the record after it."""
+        """Deliver what `left` has of the outbox, unless another invocation claims it first; the record after that."""
         try:
             claimed, ours = self._claim(record, left)
         except (BotoCoreError, ClientError):
@@ -150,18 +150,20 @@ class OutboxDelivery:
             self._count_undelivered(record)
             return record
 
-    def is_left_behind(self, record: Record) -> bool:
-        """Whether there are alerts in the outbox, and no one is left who may be sending them."""
+    def is_left_by_ended(self, record: Record) -> bool:
+        """Whether there are alerts in the outbox, and no invocation may be sending them any more."""
         alerts = _alerts_in(record.outbox)
         if not alerts or not self._sent_by_first(alerts):
             return False
-        if alerts[0].given_up or alerts[0].committed_by in self._gone or self._is_dead(alerts[0]):
+        first = alerts[0]
+        if first.given_up or first.committed_by in self._ended or self._has_ended(first):
             return True
+        # Sent to every topic, and only not removed yet: whoever claims them sends nothing twice.
         published = [self._store.read_alert(record.target_id, entry) for entry in alerts]
-        return all(one and not set(Topic) - set(one.message_ids) for one in published)
+        return all(one is not None and all(topic in one.message_ids for topic in Topic) for one in published)
 
     def claimed(self, entries: Iterable[OutboxEntry]) -> tuple[OutboxEntry, ...]:
-        """Entries as this invocation commits them anew: until it, too, must be dead, others leave them alone."""
+        """Entries as this invocation commits them again: until it has ended, too, others leave them alone."""
         now = self._clock()
         return tuple(replace(entry, committed_at=now, committed_by=self.writer, given_up=False) for entry in entries)
 
@@ -171,12 +173,13 @@ class OutboxDelivery:
         The alerts stay in their records' outboxes until SNS has accepted the summary. If the process dies first, a
         later sweep finds them there and sends them.
         """
-        while self._flush_once(final=final) and final:
-            pass
+        were_sent = self._flush_once(final=final)
+        while were_sent and final:
+            were_sent = self._flush_once(final=True)
 
     def _flush_once(self, *, final: bool) -> bool:
-        """Whether there was something to send: after that, alerts that other tests have left to this invocation may be
-        buffered.
+        """Whether there was something to send. If so, alerts that follow it may be buffered by now: those that other
+        tests have left to this invocation.
         """
         with self._lock:
             waited = self._clock() - self._buffered_since if self._buffered_since else timedelta()
@@ -196,16 +199,16 @@ class OutboxDelivery:
                 self._count_undelivered(alert.record)
         return True
 
-    def _is_dead(self, entry: OutboxEntry) -> bool:
-        """Whether who committed or claimed an entry has reached its timeout by now."""
+    def _has_ended(self, entry: OutboxEntry) -> bool:
+        """Whether the invocation that committed or claimed an entry has reached its timeout by now."""
         return entry.committed_at < self._clock() - self._function_timeout
 
     def _sent_by_first(self, alerts: Iterable[OutboxEntry]) -> bool:
         """Whether each alert is sent by whoever sends the first: an earlier version's invocations send their own."""
-        return all(entry.committed_by or self._is_dead(entry) for entry in alerts)
+        return all(entry.committed_by or self._has_ended(entry) for entry in alerts)
 
     def _claim(self, record: Record, left: Sequence[OutboxEntry]) -> tuple[Record, bool]:
-        """The record with the entries committed anew by this invocation, and whether it may deliver them.
+        """The record with the entries committed again by this invocation, and whether it may deliver them.
 
         A claim is a conditional write, so that of two sweeps that run at once, as when a tick comes twice, only one
         publishes.
@@ -246,13 +249,17 @@ class OutboxDelivery:
                 continue
             if follows:
                 continue
-            # A dead invocation may have published before it died. Its item in History says to which topics; to the
+            # An ended invocation may have published before it ended. Its item in History says to which topics; to the
             # others the alert is sent, perhaps again, since "at least once" is promised.
             is_new = entry.version == new
             published = None if is_new else self._store.read_alert(record.target_id, entry)
             accepted = self._send_or_buffer(PendingAlert(record, entry, entry.message, published, released and is_new))
-            if accepted is not None:
-                (delivered if accepted else refused).add(entry.version)
+            if accepted is None:  # buffered: `flush` sends and removes it
+                continue
+            if accepted:
+                delivered.add(entry.version)
+            else:
+                refused.add(entry.version)
         return self._remove(record, delivered, refused)
 
     @staticmethod
@@ -265,7 +272,8 @@ class OutboxDelivery:
         if not _pending_topics(alert):
             return True
         with self._lock:
-            self._alerts += not alert.released
+            if not alert.released:
+                self._alerts += 1
             if alert.released or self._alerts > self._threshold:
                 self._buffered.append(alert)
                 self._buffered_since = self._buffered_since or self._clock()
@@ -288,7 +296,11 @@ class OutboxDelivery:
             try:
                 message_id = self._publish(topic, message)
             except (BotoCoreError, ClientError, MessageRefusedError) as error:
-                _log.exception("SNS refused an alert.", extra={"target_id": message.target_id, "topic": topic.value})
+                _log.exception(
+                    "SNS refused an alert: it stays in the outbox, and a later sweep tries again. If this repeats, mend"
+                    " what the exception names.",
+                    extra={"target_id": message.target_id, "topic": topic.value},
+                )
                 with self._lock:
                     self.stats.undelivered += 1
                 if isinstance(error, BotoCoreError):
@@ -332,18 +344,22 @@ class OutboxDelivery:
         return all(topic in accepted for topic in Topic)
 
     def _remove(self, record: Record, delivered: Set[int] = frozenset(), refused: Set[int] = frozenset()) -> Record:
-        """The record without the entries that were delivered, by their versions; what SNS refused is given up.
+        """The record without the entries that were delivered, by their versions.
 
-        Alerts that other tests have left behind these meanwhile are claimed with the same write, and then delivered.
-        Where another invocation has claimed the entries, it removes them: it finds them in History, and sends nothing
-        twice.
+        If SNS refused some, all alerts that stay are marked `given_up`, so that the next commit of the target, or a
+        sweep, claims them at once. Alerts that other tests have left to this invocation meanwhile are claimed with the
+        same write, and then delivered. Where another invocation has claimed the entries, it removes them: it finds them
+        in History, and sends nothing twice.
         """
         for _ in range(WRITE_ATTEMPTS):
             waiting = [entry for entry in _alerts_in(record.outbox) if entry.version not in delivered]
             left = [entry for entry in waiting if entry.version not in refused]
-            # One of this invocation's own is left if it is buffered for a summary: the others wait for that.
+            # Who sends the first alert sends all: only then are the alerts behind it this invocation's, too. One of its
+            # own is left if it is buffered for a summary, and the others wait for that. One that names no invocation is
+            # sent by that of an earlier version.
             ours = bool(delivered | refused) and self._is_first_of(record.outbox, delivered | refused)
             follow = left if ours and all(entry.committed_by not in ("", self.writer) for entry in left) else []
+            # Only what SNS refused just now is still there: this invocation does not try that again.
             give_up = waiting if ours and not left else []
             outbox = tuple(
                 self.claimed([entry])[0]
@@ -357,9 +373,11 @@ class OutboxDelivery:
             after = replace(record, version=record.version + 1, outbox=outbox, writer=self.writer)
             newer = self._store.commit(after, record.version, record.tick)
             if newer is None or (follow and took_effect(after, record, newer)):
-                followers = [entry for entry in outbox if entry.version in {one.version for one in follow}]
                 present = newer or after
-                return self._deliver(present, followers, refused=refused) if follow else present
+                if not follow:
+                    return present
+                followers = [entry for entry in outbox if entry.version in {one.version for one in follow}]
+                return self._deliver(present, followers, refused=refused)
             record = newer
             if not any(
                 entry.version in delivered | refused and entry.committed_by == self.writer for entry in record.outbox

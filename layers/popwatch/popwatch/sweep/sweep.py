@@ -155,7 +155,7 @@ class Sweep:
         _refuse_unless_current(tick, began)
         defaults, items = self._store.read_targets()
         targets = parse_targets(items, defaults, began)
-        records = self._deliver_left_behind(records)
+        records = self._deliver_outboxes(records)
         self._forget_removed(targets, records, tick)
         planned = plan(
             tick,
@@ -259,9 +259,9 @@ class Sweep:
         if totals:
             self._store.put_day(batches, number, day, totals)
 
-    def _deliver_left_behind(self, records: Mapping[str, Record]) -> dict[str, Record]:
-        """Deliver what dead invocations left in the outboxes; the records as they are after it."""
-        after = {name: self._delivery.deliver_left_behind(record) for name, record in records.items()}
+    def _deliver_outboxes(self, records: Mapping[str, Record]) -> dict[str, Record]:
+        """Deliver what ended invocations have left in the outboxes; the records as they are after it."""
+        after = {name: self._delivery.deliver_left_by_ended(record) for name, record in records.items()}
         self._delivery.flush(final=True)
         return after
 
