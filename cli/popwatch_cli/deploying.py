@@ -282,7 +282,7 @@ def _usual_region(*, terminal: bool) -> str:
 
 
 def _name_phones(installation: Installation, *, terminal: bool) -> None:
-    """Name phones that somebody subscribed to the alert topic, whose texts are not made for SMS."""
+    """Name phones that someone subscribed to the alert topic, whose texts are not made for SMS."""
     try:
         topic = installation.outputs["AlertTopicArn"]
         phones = phones_on_alert_topic(installation.client("sns"), topic, installation.read_resources())

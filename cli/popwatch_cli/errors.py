@@ -40,7 +40,8 @@ IN_OUR_WORDS = {
 }
 """What is wrong with a setting, in place of botocore's sentence about its parameter, by the name of its exception."""
 
-SHOWN = 60
+VALUE_SHOWN = 60
+"""Characters of a value that messages quote, or that a line of a terminal shows."""
 
 
 class UserError(Exception):
@@ -57,6 +58,6 @@ def user_message(error: Exception) -> str | None:
         return None
     code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
     step = NEXT_STEPS.get(code, "")
-    values = {name: clean(str(value), SHOWN) for name, value in getattr(error, "kwargs", {}).items()}
+    values = {name: clean(str(value), VALUE_SHOWN) for name, value in getattr(error, "kwargs", {}).items()}
     said = IN_OUR_WORDS[code].format_map(values) if code in IN_OUR_WORDS else str(error).rstrip(".")
     return f"{said}. {step}".rstrip()

@@ -20,7 +20,7 @@ from popwatch.model.fields import OTHER_WORDS
 from popwatch.model.text import clean, did_you_mean, parse_seconds
 from popwatch.model.windows import parse_timezone
 from popwatch.reports.availability import Period
-from popwatch_cli.errors import UserError
+from popwatch_cli.errors import VALUE_SHOWN, UserError
 
 _DAYS_AGO = {"today": 0, "yesterday": 1}
 """Words for a midnight."""
@@ -32,9 +32,6 @@ WRITTEN_DURATIONS = "90s, 5m, 2h30m, 1d"
 """Examples of durations as messages show them."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-SHOWN = 60
-"""Characters of a value that messages quote."""
 
 NARROWEST = 40
 """Characters of a line for which output is made at least."""
@@ -128,7 +125,7 @@ def long_name(option: click.Parameter) -> str:
 
 def quoted(value: object) -> str:
     """A value that was typed, in quotes; `…` stands for what is cut."""
-    return repr(clean(str(value), SHOWN))
+    return repr(clean(str(value), VALUE_SHOWN))
 
 
 class Choice(click.Choice):
@@ -307,7 +304,7 @@ def month_of(text: str, zone: tzinfo) -> Period:
         following = (first + timedelta(days=32)).replace(day=1)
         return Period(_midnight(first, zone), _midnight(following, zone))
     except (ValueError, OverflowError):
-        raise UserError(f"{clean(text, SHOWN)} is not a month: write it as 2026-10.") from None
+        raise UserError(f"{clean(text, VALUE_SHOWN)} is not a month: write it as 2026-10.") from None
 
 
 def period_of(since: str, until: str | None, zone: tzinfo, now: datetime) -> Period:
@@ -325,7 +322,7 @@ def period_of(since: str, until: str | None, zone: tzinfo, now: datetime) -> Per
 def _time_of(text: str, zone: tzinfo, now: datetime) -> datetime:
     time = _parse(text, zone, now)
     if time <= EPOCH:
-        raise UserError(f"{clean(text, SHOWN)} is too early: there is no data before 1970.")
+        raise UserError(f"{clean(text, VALUE_SHOWN)} is too early: there is no data before 1970.")
     return time
 
 
@@ -338,7 +335,7 @@ def _parse(text: str, zone: tzinfo, now: datetime) -> datetime:
         time = now if age else datetime.fromisoformat(text)
     except ValueError:
         raise UserError(
-            f"{clean(text, SHOWN)} is not a time: write 2026-11-24, 2026-11-24T03:12, or 7d for a week ago."
+            f"{clean(text, VALUE_SHOWN)} is not a time: write 2026-11-24, 2026-11-24T03:12, or 7d for a week ago."
         ) from None
     try:
         return now - timedelta(seconds=age) if age else in_utc(time, zone, text)
@@ -362,13 +359,13 @@ def in_utc(time: datetime, zone: tzinfo, text: str) -> datetime:
         return before.astimezone(UTC)
     if before.astimezone(UTC) > after.astimezone(UTC):
         raise UserError(
-            f"{clean(text, SHOWN)} does not exist in {zone} on {time:%Y-%m-%d}: the clocks go forward then. "
+            f"{clean(text, VALUE_SHOWN)} does not exist in {zone} on {time:%Y-%m-%d}: the clocks go forward then. "
             "Write a time before or after that."
         )
     first, second = (f"{it:%Y-%m-%dT%H:%M}{it.isoformat()[-6:]}" for it in (before, after))
     raise UserError(
-        f"{clean(text, SHOWN)} comes twice in {zone} on {time:%Y-%m-%d}, when the clocks go back: write {first} or "
-        f"{second}."
+        f"{clean(text, VALUE_SHOWN)} comes twice in {zone} on {time:%Y-%m-%d}, when the clocks go back: "
+        f"write {first} or {second}."
     )
 
 
@@ -391,12 +388,12 @@ def time_ahead(text: str, zone: tzinfo, now: datetime) -> datetime:
         time = datetime.fromisoformat(text)
         found = in_utc(time, zone, text)
     except (ValueError, OverflowError):
-        raise UserError(f"{clean(text, SHOWN)} is not a time: write 03:00, or 2026-11-24T03:00.") from None
+        raise UserError(f"{clean(text, VALUE_SHOWN)} is not a time: write 03:00, or 2026-11-24T03:00.") from None
     if found <= now:
-        raise UserError(f"{clean(text, SHOWN)} has passed: write a time to come, or a time of day such as 03:00.")
+        raise UserError(f"{clean(text, VALUE_SHOWN)} has passed: write a time to come, or a time of day such as 03:00.")
     if found - now > FARTHEST:
         raise UserError(
-            f"{clean(text, SHOWN)} is too far ahead: write a time of the next {FARTHEST.days // 365} years."
+            f"{clean(text, VALUE_SHOWN)} is too far ahead: write a time of the next {FARTHEST.days // 365} years."
         )
     return found
 

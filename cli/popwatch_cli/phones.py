@@ -27,7 +27,7 @@ class Phone:
 
 
 def phones_on_alert_topic(sns: Any, alert_topic_arn: str, resources: Resources) -> list[Phone]:
-    """The phones that somebody subscribed to the alert topic. Raises what botocore raises."""
+    """The phones that someone subscribed to the alert topic. Raises what botocore raises."""
     _, own = resources.get(OWN_SUBSCRIPTION, ("", ""))
     return [phone for phone in _phones(sns, alert_topic_arn) if phone.arn != own]
 

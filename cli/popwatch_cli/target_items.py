@@ -19,7 +19,7 @@ from popwatch.alerts.tokens import TEMPLATES, TOKENS_LISTED, template_fault
 from popwatch.model.fields import DEFAULTS_ID, FIELDS_BY_NAME
 from popwatch.model.targets import Item, Problem, Target, parse_target, target_at
 from popwatch.model.text import clean, clean_whole, counted, did_you_mean, natural_order
-from popwatch_cli.errors import UserError
+from popwatch_cli.errors import VALUE_SHOWN, UserError
 from popwatch_cli.files.entries import (
     LISTS,
     LISTS_OF_NUMBERS,
@@ -38,10 +38,7 @@ TEXTS = ("string", "string or list", "enumeration")
 
 _NAMING = re.compile(r"The field `maintenance` cannot be used: window \d+: ")
 
-SHOWN = 60
-"""Characters of a value that are shown on a line of a terminal, or in a message."""
-
-LONGEST_ID = 128
+ID_SHOWN = 128
 """Characters of an id (model/fields.py): what is longer is not one, and is cut."""
 
 
@@ -98,7 +95,7 @@ def interventions_in(entries: Iterable[FileEntry]) -> list[str]:
     """A warning for each entry of a file that has one of `INTERVENTION_FIELDS`."""
     return [
         f"{_line(entry, Problem(name, ''))}{shown_id(entry.fields['target_id'])}: `{name}` is left alone: it is not "
-        f"configuration, but what somebody does about the target now. Use `popwatch {command}`."
+        f"configuration, but what someone does about the target now. Use `popwatch {command}`."
         for entry in entries
         for name, command in zip(INTERVENTION_FIELDS, ("silence", "suspend --for", "ack"), strict=True)
         if name in entry.fields
@@ -106,7 +103,7 @@ def interventions_in(entries: Iterable[FileEntry]) -> list[str]:
 
 
 def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace: bool, cut: bool = False) -> Change:
-    """The difference between the table and a file, without `INTERVENTION_FIELDS`; `cut`: with values of `SHOWN`.
+    """The difference between the table and a file, without `INTERVENTION_FIELDS`; `cut`: with values of `VALUE_SHOWN`.
 
     A number written as a string is the same number.
     """
@@ -118,7 +115,7 @@ def compare(present: Mapping[str, Item], wanted: Mapping[str, Item], *, replace:
 
 
 def changes_of(before: Mapping[str, Item], after: Iterable[Item], *, cut: bool = False) -> dict[str, str]:
-    """A line for each item that differs from the one before, by id; `cut`: with values of `SHOWN`."""
+    """A line for each item that differs from the one before, by id; `cut`: with values of `VALUE_SHOWN`."""
     return {
         item["target_id"]: _change_line(item, before.get(item["target_id"]), cut=cut)
         for item in after
@@ -148,7 +145,7 @@ def _difference(field: str, before: Any, after: Any, *, cut: bool) -> str:
     written = shown if cut else whole
     if written(before) != written(after):
         return f"{written(before)} -> {written(after)}"
-    if len(exact := f"{json.dumps(before)} -> {json.dumps(after)}") <= 2 * SHOWN or not cut:
+    if len(exact := f"{json.dumps(before)} -> {json.dumps(after)}") <= 2 * VALUE_SHOWN or not cut:
         return exact
     if whole(before) == whole(after):
         return f"{shown(before)} (in characters that are not shown)"
@@ -193,7 +190,7 @@ def _mistakes_of_schedules(item: Mapping[str, Any]) -> list[Problem]:
 
 def _with_hint(problem: Problem, item: Mapping[str, Any]) -> Problem:
     """The problem of a time zone, with the one that may have been meant."""
-    return replace(problem, explanation=problem.explanation + _zone_hint(str(item.get("timezone"))[:SHOWN]))
+    return replace(problem, explanation=problem.explanation + _zone_hint(str(item.get("timezone"))[:VALUE_SHOWN]))
 
 
 @lru_cache(64)  # reading the names of all zones takes some time, and a mistake may be in many targets
@@ -342,12 +339,12 @@ def whole(value: Any) -> str:
 
 def shown_id(value: Any) -> str:
     """What stands for an id on one line: cleaned, and cut only if it is too long for one, so that it can be copied."""
-    return clean(_written(value), LONGEST_ID)
+    return clean(_written(value), ID_SHOWN)
 
 
 def shown(value: Any) -> str:
     """A value on one line, cleaned and cut."""
-    return clean(_written(value), SHOWN)
+    return clean(_written(value), VALUE_SHOWN)
 
 
 def _written(value: Any) -> str:

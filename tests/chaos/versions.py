@@ -51,7 +51,7 @@ def _code(load: Callable[[str], ModuleType]) -> Code:
 
     def settings(*names: str, largest_batch: int, **rest: Any) -> Any:
         size = {"largest_batch": largest_batch} if _has_field(make_settings, "largest_batch") else {}
-        return make_settings(*names[:5], **size, **rest)  # it has no topic for SMS
+        return make_settings(*names[:5], **size, **rest)  # it has no SMS topic
 
     return Code(
         store,

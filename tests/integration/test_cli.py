@@ -759,7 +759,7 @@ def test_silence_in_a_file_is_noted_and_left_alone(run: Run, table: TargetTable,
     path = tmp_path / "targets.yaml"
     path.write_text("- target_id: a\n  host: a.example\n  silence: soon\n  acknowledged: {outage: 2026-11-24T03:12Z}\n")
     done = run("--local", "targets", "import", path, "--yes")
-    why = "it is not configuration, but what somebody does about the target now."
+    why = "it is not configuration, but what someone does about the target now."
     assert done.err.splitlines() == [
         f"Line 3, a: `silence` is left alone: {why} Use `popwatch --local silence`.",
         f"Line 4, a: `acknowledged` is left alone: {why} Use `popwatch --local ack`.",

@@ -26,7 +26,7 @@ from tests.integration.night import Night, answered, new_night
 
 DOCS = Path(__file__).parents[2] / "docs"
 HEAD = "| for | an identity needs |\n|---|---|\n"
-EVERY = "all commands but `test`, `completion`, `help`, `version`, `targets convert`"
+EVERY = "all commands except `test`, `completion`, `help`, `version`, `targets convert`"
 SCHEDULE, ALARM = "popwatch-each-minute", "popwatch-no-sweep"
 
 EXAMPLES = {

@@ -97,7 +97,7 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
             read_snapshot(path)
     for position in range(10, len(whole), 5):  # before it is the time of writing, which nothing depends on
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
-        with pytest.raises(SnapshotError, match="Move it away to begin anew"):
+        with pytest.raises(SnapshotError, match="Move it away to begin again"):
             read_snapshot(path)
 
 

@@ -14,7 +14,7 @@ from popwatch_cli.commands.verify import _announce, receivers_of, run, to_json
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
-from popwatch_cli.verification.rules import LONGEST, Verdict, VerificationResult
+from popwatch_cli.verification.rules import LONGEST_RUN, Verdict, VerificationResult
 from popwatch_cli.verification.temporary import RUN_ID, Server, Temporary
 from tests.iam import ARN, Identity, Permission
 from tests.integration.night import EVENING, Night, new_night
@@ -91,7 +91,7 @@ def test_nothing_is_invoked(night: Night) -> None:
     checks = {check.name: check for check in verify(temporary_of(night), waiting)}
     assert checks["schedule"].verdict is Verdict.FAILED
     assert checks["alert"].verdict is Verdict.UNKNOWN
-    assert waiting.rounds * 5 <= LONGEST.total_seconds()
+    assert waiting.rounds * 5 <= LONGEST_RUN.total_seconds()
 
 
 def left_behind(night: Night) -> list[str]:
@@ -136,7 +136,7 @@ def test_the_next_run_removes_what_a_killed_one_left(night: Night) -> None:
 def test_a_run_that_may_go_on_is_left_alone(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --yes the second run refuses; without, it asks. What began meanwhile is never removed by the other."""
     first, second = temporary_of(night), temporary_of(night)
-    first.run_id = (datetime.now(UTC) - LONGEST).strftime(RUN_ID)
+    first.run_id = (datetime.now(UTC) - LONGEST_RUN).strftime(RUN_ID)
     first.put_alarm()
     _announce(second, ask=False, to_stderr=True)  # the other run has just begun, or is about to end
     first.put_failing_target(1)
@@ -162,7 +162,7 @@ def test_a_run_that_may_go_on_is_left_alone(night: Night, monkeypatch: pytest.Mo
     _announce(second, ask=True, to_stderr=True)
     assert asked == ["Was it killed?", "Go on?"]
     assert second.leftovers() == []
-    first.run_id = (datetime.now(UTC) - 2 * LONGEST).strftime(RUN_ID)
+    first.run_id = (datetime.now(UTC) - 2 * LONGEST_RUN).strftime(RUN_ID)
     first.put_alarm()
     _announce(temporary_of(night), ask=False, to_stderr=True)
     assert second.leftovers() == []

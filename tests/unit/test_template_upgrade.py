@@ -88,7 +88,7 @@ def replacing(kind: str) -> set[str]:
 
 
 def test_nothing_that_holds_data_is_lost(first: Template, this: Template) -> None:
-    """Tables, topics, subscriptions, queues and logs are kept; the phone's subscription moves to the topic for SMS.
+    """Tables, topics, subscriptions, queues and logs are kept; the phone's subscription moves to the SMS topic.
 
     CloudFormation makes the new one first, and removes the old one when the function publishes to both topics.
     """

@@ -18,7 +18,7 @@ from popwatch_cli.verification.evidence import Arrival, CpuUse, Evidence, Metric
 from popwatch_cli.verification.rules import (
     CHECKS,
     FILTERS_IN_EFFECT,
-    LONGEST,
+    LONGEST_RUN,
     ONLY_SOMETIMES,
     Verdict,
     VerificationResult,
@@ -53,7 +53,7 @@ def sound() -> Evidence:
     alert = PublishedAlert(AlertMessage("t", "TEST", "", "", "", {"event": "down"}), {Topic.ALERT: "m-1"}, START)
     transition = Transition(State.UNTESTED, State.DOWN, START)
     return Evidence(
-        elapsed=LONGEST,
+        elapsed=LONGEST_RUN,
         over=True,
         ticks={START, START + MINUTE},
         expected_reasons=frozenset({"no-such-name"}),
@@ -96,10 +96,10 @@ def test_a_sound_stack() -> None:
     said = [check.sentence for check in found.values()]
     assert "The schedule fires: 2 ticks in 19 min, and tests began 1.5 to 1.5 s after their tick." in said
     assert "Batches come through the queue: one was tested 0.4 s after it was due." in said
-    assert "The alert arrives: 1 min after the target was put, and by the topic of phones." in said
+    assert "The alert arrives: 1 min after the target was put, and by the SMS topic." in said
     assert "An alarm reaches the operator topic in 2 s." in said
     assert "A test costs 5.0 ms of CPU, the work of its sweep included: 20 tests in 2 invocations." in said
-    assert "The resolver answers in 2 ms, at worst 2 ms: 3 look-ups." in said
+    assert "The resolver answers in 2 ms, at worst 2 ms: 3 lookups." in said
     assert "What runs: popwatch 0.1.0, python 3.13.1, boto3 1.35.6." in said
     assert found["cpu"].figures == {"cpu_ms_per_test": 5.0, "tests": 20, "invocations": 2}
 
@@ -127,7 +127,7 @@ FAULTS: list[tuple[str, Change, str, Verdict, str]] = [
     ("refused", lambda e: replace(e, arrivals=[], events=e.events[:1], alert_pending=True), "alert", Verdict.FAILED, "The alert was not accepted by SNS: it stays in the outbox."),
     ("not-delivered", lambda e: replace(e, arrivals=[]), "alert", Verdict.FAILED, "SNS has accepted the alert, and does not deliver it."),
     ("no-alert", lambda e: replace(e, arrivals=[], events=[]), "alert", Verdict.FAILED, "The target failed, and no alert was made."),
-    ("no-sms", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.topic is not TopicRole.SMS]), "alert", Verdict.FAILED, "The alert arrives by the alert topic, but not by the topic of phones."),
+    ("no-sms", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.topic is not TopicRole.SMS]), "alert", Verdict.FAILED, "The alert arrives by the alert topic, but not by the SMS topic."),
     ("no-attributes", lambda e: replace(e, arrivals=[replace(a, attributes={}) for a in e.arrivals if a.queue is QueueRole.ALL]), "filter", Verdict.FAILED, "The alert arrives without its message attributes, so no filter policy can let it pass."),
     ("one-attribute-less", lambda e: replace(e, expected_attributes=e.expected_attributes | {"group"}), "filter", Verdict.FAILED, "The alert arrives without the attributes group."),
     ("not-passed", lambda e: replace(e, arrivals=[a for a in e.arrivals if a.queue is QueueRole.ALL]), "filter", Verdict.FAILED, "The alert does not pass a filter policy that names its own attributes."),
@@ -141,7 +141,7 @@ FAULTS: list[tuple[str, Change, str, Verdict, str]] = [
     ("server-fails", lambda e: replace(e, server=failed(1)), "server", Verdict.FAILED, "The server that you named fails: Could not obtain an IP address for the remote device (no-such-name)."),
     ("loop", lambda e: replace(e, server=replace(passing(), rtt_source=RttSource.LOOP)), "timestamps", Verdict.FAILED, "A round-trip time was taken by the event loop: the kernel gave no time stamp."),
     ("no-greeting", lambda e: replace(e, server=None, server_is_named=False), "timestamps", Verdict.UNKNOWN, "No server has answered a test yet."),
-    ("slow-resolver", lambda e: replace(e, tests={t: replace(o, dns_ms=1500.0) for t, o in e.tests.items()}), "resolver", Verdict.FAILED, "The resolver answers in 1500 ms, at worst 1500 ms: 3 look-ups."),
+    ("slow-resolver", lambda e: replace(e, tests={t: replace(o, dns_ms=1500.0) for t, o in e.tests.items()}), "resolver", Verdict.FAILED, "The resolver answers in 1500 ms, at worst 1500 ms: 3 lookups."),
     ("log-level", lambda e: replace(e, cpu=[]), "cpu", Verdict.UNKNOWN, "No CPU time is in the function's log."),
     ("no-versions", lambda e: replace(e, versions={}), "versions", Verdict.UNKNOWN, "The function's log does not say which versions run."),
     ("log-denied", lambda e: replace(e, versions={}, refused={Source.LOG: "AccessDeniedException to FilterLogEvents"}), "versions", Verdict.UNKNOWN, "AWS refuses to show the function's log: AccessDeniedException to FilterLogEvents."),
@@ -173,7 +173,7 @@ def test_nothing_is_decided_before_its_time() -> None:
     """A fresh run decides only what is read from the configuration; at the end everything is decided."""
     fresh = replace(sound(), elapsed=SECOND, over=False, ticks=set(), tests={}, events=[], arrivals=[], metrics=[], server=None, cpu=[], versions={}, log_lines=0)  # fmt: skip
     assert set(checks(fresh)) == {"receivers", "actions"}
-    over = checks(replace(fresh, over=True, elapsed=LONGEST))
+    over = checks(replace(fresh, over=True, elapsed=LONGEST_RUN))
     assert is_complete(fresh, over)
     assert not is_complete(fresh, checks(fresh))
 

@@ -17,6 +17,9 @@ from popwatch_cli.installation import Installation
 from popwatch_cli.output.terminal import say
 from popwatch_cli.target_items import known_id, shown, targets_of, unknown_fields
 
+NOT_IN_FILE = "which is not in the file: without that target it holds back no alert."
+"""What a parent means that a file does not have: the stack may have it."""
+
 
 def with_parents(changed: Mapping[str, Item], known: Collection[str]) -> dict[str, Item]:
     """The items with the ids of the targets that they depend on. Raises UserError for several that are one text."""
@@ -56,8 +59,8 @@ def warn_of_parents_of_targets(targets: Mapping[str, Target], changed: Collectio
 
 def warn_of_parents_of_file(items: Mapping[str, Item]) -> None:
     """Say which targets of a file depend on one that is not in it, or on themselves."""
-    for finding in check_parents(targets_of(items)):
-        say(finding.what.replace("which is not a target:", "which is not in the file: without that target"), err=True)
+    for finding in check_parents(targets_of(items), missing_parent=NOT_IN_FILE):
+        say(finding.what, err=True)
 
 
 def warn_of_credentials(installation: Installation, items: Iterable[Item]) -> None:

@@ -41,8 +41,8 @@ PRICED_REGION = "us-east-1"
 """The region whose prices are known; those of others are near them."""
 
 NAME = ""
-RANKS = ((NAME, 0), ("a month", 3), ("without free", 2), ("with free", 1))
-"""The titles of the columns; where not all have room, the one with the highest number is left out first."""
+RANKS = {NAME: 0, "a month": 3, "without free": 2, "with free": 1}
+"""The columns in their order; where not all have room, the one with the highest number is left out first."""
 
 SHORTEST_NAME = 24
 """Characters of a charge's name for which there is always room."""
@@ -243,7 +243,10 @@ def _table(charges: Sequence[Charge], width: int) -> list[str]:
     sums = sum(it.without_free for it in charges), sum(it.with_free for it in charges)
     rows = [_cells(it.name, f"{it.quantity:,.2f}", it.without_free, it.with_free) for it in charges]
     rows.append(_cells("total", "", *sums))
-    columns = [Column(title, rank, widest((title, *(row[title] for row in rows))), rank > 0) for title, rank in RANKS]
+    columns = [
+        Column(title, rank, widest((title, *(row[title] for row in rows))), is_figure=title != NAME)
+        for title, rank in RANKS.items()
+    ]
     kept = fitting([replace(columns[0], least=SHORTEST_NAME), *columns[1:]], width)
     room = width - width_of(kept) + SHORTEST_NAME
     shown = [row | {NAME: cut(row[NAME], room)} for row in rows]
@@ -252,12 +255,11 @@ def _table(charges: Sequence[Charge], width: int) -> list[str]:
 
 
 def _cells(name: str, quantity: str, without_free: float, with_free: float) -> dict[str, str]:
-    cells = (name, quantity, f"{without_free:.2f}", f"{with_free:.2f}")
-    return {title: cell for (title, _), cell in zip(RANKS, cells, strict=True)}
+    return {NAME: name, "a month": quantity, "without free": f"{without_free:.2f}", "with free": f"{with_free:.2f}"}
 
 
 def _alternative(name: str, usd: float, width: int) -> list[str]:
-    """The price of other means, with what is said of it in brackets below."""
+    """The price of other means, with its remark in brackets below."""
     means, _, remark = name.partition(" (")
     return [f"  {means:<{min(50, width - 12)}}{usd:>10,.2f}", f"    {remark.removesuffix(')')}"]
 

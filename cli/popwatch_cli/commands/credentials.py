@@ -24,7 +24,7 @@ from popwatch_cli.target_items import targets_of, whole
 FOR_TOKENS = ("token_url", "client_id", "scope")
 """Options that only XOAUTH2 takes."""
 
-SHOWN = 254
+USER_SHOWN = 254
 """Characters of a user, and of what is wrong with a credential, that are shown."""
 
 
@@ -163,7 +163,7 @@ def _to_json(one: ListedCredential) -> dict[str, Any]:
 
 
 def _row(one: ListedCredential) -> list[str]:
-    user = clean(one.user, SHOWN) or "(cannot be read)"
+    user = clean(one.user, USER_SHOWN) or "(cannot be read)"
     state = f"{one.state} at {whole(one.rejected_by)}" if one.rejected_by else one.state
     state += f" since {utc(one.unusable_since)}" if one.unusable_since else ""
     return [one.name, user, one.mechanism, f"version {one.version}", utc(one.changed_at), state]
@@ -188,10 +188,9 @@ def remove(choice: Any, name: str, *, yes: bool) -> None:
     targets = targets_of(installation.target_table.read())
     using = [target_id for target_id, target in targets.items() if target.policy.login == name]
     if using:
-        named = ", ".join(map(whole, using[:MAX_NAMED])) + (
-            f" and {len(using) - MAX_NAMED} more" * (len(using) > MAX_NAMED)
-        )
-        say(f"Tested without a login then, unless `popwatch targets put ID login=OTHER`: {named}.", err=True)
+        named = ", ".join(map(whole, using[:MAX_NAMED]))
+        more = f" and {len(using) - MAX_NAMED} more" if len(using) > MAX_NAMED else ""
+        say(f"Tested without a login then, unless `popwatch targets put ID login=OTHER`: {named}{more}.", err=True)
         if not yes and not confirm(f"Remove {name}?", "Nothing was removed."):
             raise UserError("Nothing was removed.")
     remove_credential(installation, name)

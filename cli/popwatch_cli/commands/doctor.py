@@ -115,14 +115,14 @@ def _redrive(aws: AwsState) -> int:
 
     kept = dead_letters_of(aws).redrive(aws.tables.status.checkpoint.tick, aws.now, report)
     if not redrives:
-        say("There are no dead letters.")
+        say("The dead-letter queue is empty.")
     return 1 if kept else 0
 
 
 def _move_phones(aws: AwsState) -> None:
-    """Move each phone that somebody subscribed to the alert topic, with a line for each."""
+    """Move each phone that someone subscribed to the alert topic, with a line for each."""
     if "SmsTopicArn" not in aws.outputs:
-        raise UserError("The stack has no topic for SMS: deploy this version of popwatch first.")
+        raise UserError("The stack has no SMS topic: deploy this version of popwatch first.")
     phones = phones_on_alert_topic(aws.client("sns"), aws.outputs["AlertTopicArn"], aws.resources)
     for phone in phones:
         move_phone(aws.client("sns"), phone, aws.outputs["SmsTopicArn"])

@@ -51,8 +51,8 @@ LONGEST_BY_TEST, LONGEST_BY_HOUR = timedelta(days=2), timedelta(days=14)
 
 WIDTH = 72
 
-OUTAGE_RANKS = {"Outage from": 0, "until": 1, "down for": 0, "alerts": 2, "error": 0}
-"""The columns of the outages; where there is no room, the one with the highest number is left out first."""
+OUTAGE_COLUMNS = {"Outage from": 0, "until": 1, "down for": 0, "alerts": 2, "error": 0}
+"""The titles of the columns, and their ranks: where there is no room, the one with the highest is left out first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ def history(choice: Any, *, selection: Selection, since: str, until: str | None,
         if as_json:
             click.echo(json.dumps(_to_json(past)))
         else:
-            click.echo("\n" * bool(place), nl=False)
+            if place:
+                click.echo()
             _show(console(), past, zone)
 
 
@@ -237,10 +238,17 @@ def _outages(past: TargetHistory, zone: tzinfo, width: int) -> Iterator[str]:
     for outage, sent in zip(outages, count_alerts(outages, past.events), strict=True):
         begin = f"before {_time(outage.begin, zone)}" if outage.begun_before else _time(outage.begin, zone)
         error = ErrorCode(outage.error).message if outage.error else ""
-        seen = f"{error} ({clean(outage.reason, DETAIL_SHOWN)})" if outage.reason else error
-        end = "goes on" if outage.goes_on else _time(outage.end, zone)
-        rows.append(dict(zip(OUTAGE_RANKS, (begin, end, duration(outage.down), str(sent), seen), strict=True)))
-    columns = [Column(name, rank, widest((name, *(row[name] for row in rows)))) for name, rank in OUTAGE_RANKS.items()]
+        row = {
+            "Outage from": begin,
+            "until": "goes on" if outage.goes_on else _time(outage.end, zone),
+            "down for": duration(outage.down),
+            "alerts": str(sent),
+            "error": f"{error} ({clean(outage.reason, DETAIL_SHOWN)})" if outage.reason else error,
+        }
+        rows.append(row)
+    columns = [
+        Column(title, rank, widest((title, *(row[title] for row in rows)))) for title, rank in OUTAGE_COLUMNS.items()
+    ]
     titles, lines, remark = stacked(rows, columns, {"error": ""}, width)
     yield f"[bold]{titles}[/]"
     for line, others in lines:

@@ -201,7 +201,7 @@ def _named(targets: Sequence[Target]) -> str:
 
 
 def _notes(rehearsal: Rehearsal) -> Iterator[str]:
-    """What is said of the targets that send nothing, and of the others at this time."""
+    """The remarks about the targets that send nothing, and of the others at this time."""
     for (at, resumed), same in _by_suspension(rehearsal).items():
         yield (
             f"{_named(same)}: suspended at {_in_zone(at, at)}, until {_in_zone(resumed, at)}. Nothing is tested or "
@@ -223,7 +223,7 @@ def _notes(rehearsal: Rehearsal) -> Iterator[str]:
 
 
 def _unsent(sending: Sequence[Target], events: Sequence[AlertEvent]) -> Iterator[str]:
-    """What is said of the targets that send some alerts that were asked for, but none of another event."""
+    """The remarks about the targets that send some alerts that were asked for, but none of another event."""
     for event in events:
         without = [target for target in sending if event not in events_of(target)]
         if without:
@@ -231,7 +231,7 @@ def _unsent(sending: Sequence[Target], events: Sequence[AlertEvent]) -> Iterator
 
 
 def _ignored(targets: Sequence[Target], now: datetime) -> Iterator[str]:
-    """What is said of the targets that are silenced or suspended for a time, which counts only with `--at`."""
+    """The remarks about the targets that are silenced or suspended for a time, which counts only with `--at`."""
     found: dict[tuple[str, datetime, str], list[Target]] = {}
     for target in targets:
         for word, begun in (("silenced", target.policy.silence), ("suspended", target.policy.suspended)):

@@ -73,7 +73,7 @@ class Retested:
 @click.pass_obj
 def retest(choice: Any, *, selection: Selection, timeout: timedelta | None, as_json: bool) -> None:
     """Test targets now, from the stack, and show what it finds. A pass counts as any other; a failure counts only if a
-    test of the target was due, so that trying again brings no alert sooner.
+    test of the target was due, so that trying again causes no alert sooner.
 
     \b
     Examples:
@@ -189,7 +189,7 @@ def _change(found: Retested) -> list[str]:
 
 
 def retested_to_json(found: Retested) -> dict[str, Any]:
-    """The result for programs; `login` is what the login of a passed test came to, null if it did not log in."""
+    """The result for programs; `login` is the result of a passed test's login, null if it did not log in."""
     sample, health = found.sample, found.after.health
     return {
         "target_id": found.target.target_id,

@@ -95,7 +95,7 @@ def _publish(installation: Installation, subscribers: Subscribers, message: Aler
     """Publish one to each topic and print who receives it; whether anyone does."""
     outputs = installation.outputs
     if "SmsTopicArn" not in outputs:
-        raise UserError("The stack was deployed by an older version, without a topic for SMS: deploy it again first.")
+        raise UserError("The stack was deployed by an older version, without an SMS topic: deploy it again first.")
     topics = AlertTopics(installation.client("sns"), outputs["AlertTopicArn"], outputs["SmsTopicArn"])
     for topic, what in ((Topic.ALERT, repr(message.subject)), (Topic.SMS, "its SMS")):
         try:

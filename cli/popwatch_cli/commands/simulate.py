@@ -44,13 +44,13 @@ from popwatch_cli.suggestions import field_hint
 from popwatch_cli.target_items import assigned, refuse_repeated_fields, targets_of, whole, without_id
 
 FOLDED_FROM = 4
-"""Of so many tests in a row that bring nothing new the first is shown, and how many more there are."""
+"""Of so many tests in a row that change nothing the first is shown, and how many more there are."""
 
 WHO = "Who receives it"
 
 EXAMPLE = {"target_id": "example", "host": "pop.example.net"}
 LATE_CODE = 2
-LONGEST = timedelta(days=7)
+LONGEST_SIMULATION = timedelta(days=7)
 
 
 @click.command("simulate")
@@ -128,8 +128,8 @@ def simulate_outage(
     now = datetime.now(UTC)
     targets, subscribers, stack = _targets(choice, selection, changes)
     begins_after = after or timedelta()
-    if begins_after + outage > LONGEST:
-        raise UserError(f"The simulation is too long: at most {duration(LONGEST)}, --after included.")
+    if begins_after + outage > LONGEST_SIMULATION:
+        raise UserError(f"The simulation is too long: at most {duration(LONGEST_SIMULATION)}, --after included.")
     in_time = True
     for place, target in enumerate(targets):
         began = time_ahead(at, zone or target.timezone, now) if at else _minute(now) + TICK + begins_after
@@ -141,7 +141,8 @@ def simulate_outage(
         if as_json:
             click.echo(json.dumps(_to_json(found)))
         else:
-            click.echo("\n" * bool(place), nl=False)
+            if place:
+                click.echo()
             _show(console(), found, named=len(targets) > 1)
             if reaching is not None:
                 say(_in_time_line(found.time_to_alert, reaching))
@@ -299,7 +300,7 @@ def _coloured(line: str, row: Mapping[str, str]) -> str:
 
 
 def _folded(steps: Sequence[SimulatedTest]) -> Iterator[Sequence[SimulatedTest]]:
-    """The tests, each alone, but those of a long row that bring nothing new together."""
+    """The tests, each alone, those of a long row that change nothing together."""
     for _, group in groupby(steps, key=lambda step: (step.passed, step.health.state, step.message)):
         row = list(group)
         if len(row) < FOLDED_FROM or row[0].message:

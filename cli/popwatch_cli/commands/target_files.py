@@ -86,7 +86,7 @@ def import_targets(
     if not entries:
         say("There are no targets in the files.", err=True)
     has_targets = any(entry.fields["target_id"] != DEFAULTS_ID for entry in entries)
-    if replace and items and not has_targets:  # more likely a program that failed than what somebody wants
+    if replace and items and not has_targets:  # more likely a program that failed than what the user wants
         raise UserError(
             "There are no targets in the files, and --replace would remove all: `popwatch targets remove --all` does "
             "that. Nothing was written."
@@ -119,7 +119,7 @@ def import_targets(
         return
     if not yes and not confirm():
         raise UserError("Nothing was written.")
-    # Read again: somebody may have silenced a target while the question was open.
+    # Read again: someone may have silenced a target while the question was open.
     table.write(with_interventions_of(table.read(), change.put), change.delete)
     say(f"Written: {len(change.put)}. Removed: {len(change.delete)}.")
 

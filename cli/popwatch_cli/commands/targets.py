@@ -163,7 +163,8 @@ def show(choice: Any, *, selection: Selection, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(item))
         else:
-            click.echo("\n" * bool(place), nl=False)
+            if place:
+                click.echo()
             _show(target_id, item, defaults)
 
 

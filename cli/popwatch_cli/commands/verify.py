@@ -24,7 +24,7 @@ from popwatch_cli.output.terminal import say
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from popwatch_cli.verification.evidence import TopicRole
-from popwatch_cli.verification.rules import LONGEST, Verdict, VerificationResult, decide, exit_code, is_complete
+from popwatch_cli.verification.rules import LONGEST_RUN, Verdict, VerificationResult, decide, exit_code, is_complete
 from popwatch_cli.verification.temporary import RUN_ID, Server, Sleep, Temporary
 from popwatch_cli.verification.watching import Watcher
 
@@ -92,7 +92,7 @@ def run(
         watcher.begin(sleep)
         while not watcher.evidence.over:
             watcher.look()
-            watcher.evidence.over = watcher.evidence.elapsed >= LONGEST
+            watcher.evidence.over = watcher.evidence.elapsed >= LONGEST_RUN
             for result in decide(watcher.evidence, results):
                 results[result.name] = result
                 show(result)
@@ -183,7 +183,7 @@ def _confirm(question: str, *, to_stderr: bool) -> None:
 def _over_at(run_id: str) -> datetime:
     """When the run of this id, the time at which it began, has ended at the latest; long ago for another id."""
     try:
-        return datetime.strptime(run_id, RUN_ID).replace(tzinfo=UTC) + LONGEST + REMOVING
+        return datetime.strptime(run_id, RUN_ID).replace(tzinfo=UTC) + LONGEST_RUN + REMOVING
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
 

@@ -124,7 +124,7 @@ def _dead_letters(aws: AwsState) -> Iterator[Finding]:
 
 
 def _look(aws: AwsState) -> Sequence[dead_letters.DeadLetter]:
-    """The dead letters, or none if the caller may only count them."""
+    """The messages of the dead-letter queue, or none if the caller may only count them."""
     try:
         return dead_letters_of(aws).look()
     except ClientError:
@@ -159,7 +159,7 @@ CHECKS: dict[str, Check] = {
     "what the tables hold": lambda aws: tables.check_items(aws.tables.damaged),
     "the alert topic": lambda aws: subscriptions.check_alert_topic(aws.topic("AlertTopicArn")),
     "subscriptions to alerts": lambda aws: subscriptions.check_subscriptions(aws.subscriptions),
-    "the topic for SMS": lambda aws: subscriptions.check_alert_topic(aws.topic("SmsTopicArn"), "SMS topic"),
+    "the SMS topic": lambda aws: subscriptions.check_alert_topic(aws.topic("SmsTopicArn"), "SMS topic"),
     "who may unsubscribe": lambda aws: subscriptions.check_unsubscribing(aws.subscriptions),
     "phones on the alert topic": _phones,
     "who receives each alert": lambda aws: alert_coverage.check_coverage(

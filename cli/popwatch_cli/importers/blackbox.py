@@ -17,7 +17,7 @@ from popwatch_cli.files.target_files import read_given, read_text
 from popwatch_cli.files.yaml import Block, read_blocks
 from popwatch_cli.importers.blackbox_modules import Module, ModuleKind, read_modules, unknown_module
 from popwatch_cli.importers.conversion import (
-    LONGEST_NAME,
+    LONGEST_IMPORTED_NAME,
     POP3_PORTS,
     Budget,
     Ids,
@@ -269,11 +269,11 @@ class Reader:
             self._warnings.add(place, sentence)
             return
         self._known[identity] = place
-        if len(name) > LONGEST_NAME:
-            self._warnings.add(place, f"The name is cut to {LONGEST_NAME} characters: {shown(name)}")
+        if len(name) > LONGEST_IMPORTED_NAME:
+            self._warnings.add(place, f"The name is cut to {LONGEST_IMPORTED_NAME} characters: {shown(name)}")
         entry: dict[str, object] = {
             "target_id": self._ids.new(slug(address), slug(group)),
-            "name": name[:LONGEST_NAME],
+            "name": name[:LONGEST_IMPORTED_NAME],
             **fields,
         }
         if group:

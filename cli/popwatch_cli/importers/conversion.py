@@ -20,13 +20,13 @@ _NOT_IN_IDS = re.compile(r"[^\w.]+")
 MAX_TARGETS = 100_000
 """As many as one stack can watch."""
 
-LONGEST_NAME = 100
+LONGEST_IMPORTED_NAME = 100
 """Characters of the field `name`."""
 
 DELAYS = (10, 86_400)
 TEST_SECONDS = (1, 60)
 
-LONGEST_ID = 120
+LONGEST_IMPORTED_ID = 120
 """Characters of an id, of 128 that it may have: so a number still fits behind it."""
 
 MAX_WARNINGS = 200_000
@@ -136,9 +136,9 @@ class Ids:
 
     def new(self, wanted: str, distinction: str = "") -> str:
         """The wanted id; if it is taken, with `distinction` at its end, or else with a number."""
-        wanted = wanted[:LONGEST_ID] or "target"
+        wanted = wanted[:LONGEST_IMPORTED_ID] or "target"
         if distinction and wanted in self._taken:
-            wanted = f"{wanted}-{distinction}"[:LONGEST_ID]
+            wanted = f"{wanted}-{distinction}"[:LONGEST_IMPORTED_ID]
         number = self._taken[wanted] = self._taken.get(wanted, 0) + 1
         return wanted if number == 1 else self.new(f"{wanted}-{number}")
 

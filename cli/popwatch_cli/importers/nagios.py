@@ -13,7 +13,7 @@ from urllib.parse import quote
 from popwatch_cli.files.entries import FileEntry, FileError
 from popwatch_cli.importers.conversion import (
     DELAYS,
-    LONGEST_NAME,
+    LONGEST_IMPORTED_NAME,
     MAX_TARGETS,
     NAMES,
     Budget,
@@ -150,7 +150,7 @@ class Services:
     ) -> Mapping[tuple[str, str], Definition]:
         """The service that counts for each host and description: the last one that names the host itself.
 
-        If only groups bring it, the last one of those. Nagios warns of the others (xodtemplate_duplicate_services).
+        If only groups define it, the last one of those. Nagios warns of the others (xodtemplate_duplicate_services).
         """
         found: dict[tuple[str, str], Definition] = {}
         of_host: set[tuple[str, str]] = set()
@@ -240,11 +240,11 @@ class Services:
         host_name, description = host.values["host_name"], _description(service)
         display_name = service.values.get("display_name", description)
         name = f"{host.values.get('alias') or host_name} {display_name}".strip()
-        if len(name) > LONGEST_NAME:
-            self._warnings.add(service.place, f"The name is cut to {LONGEST_NAME} characters: {shown(name)}")
+        if len(name) > LONGEST_IMPORTED_NAME:
+            self._warnings.add(service.place, f"The name is cut to {LONGEST_IMPORTED_NAME} characters: {shown(name)}")
         fields: dict[str, object] = {
             "target_id": self._ids.new(f"{slug(host_name)}-{slug(description)}".strip("-")),
-            "name": name[:LONGEST_NAME],
+            "name": name[:LONGEST_IMPORTED_NAME],
             **test,
             **self._policy(service),
             **self._notes(service, host),

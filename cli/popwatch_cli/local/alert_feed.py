@@ -10,7 +10,7 @@ QUEUE_NAME, SMS_QUEUE_NAME = "popwatch-local-alerts", "popwatch-local-sms"
 
 
 class AlertFeed:
-    """Receives the alerts of a local stack. One of an older version may have no topic for SMS."""
+    """Receives the alerts of a local stack. One of an older version may have no SMS topic."""
 
     def __init__(self, installation: Installation) -> None:
         self._sqs, self._sns = installation.client("sqs"), installation.client("sns")

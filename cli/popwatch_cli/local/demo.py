@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 OWN = ("port", "ca_pem")
-"""The fields that each demo has anew."""
+"""The fields that are new for each demo."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ differences between MiniStack and AWS:
 - it refuses alarms on metric math: here they are created and never fire, as it reads no metrics from logs either;
   `tests/cloudwatch.py` simulates how CloudWatch evaluates them;
 - it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse;
-- it unpacks the code and the layer anew for each process of a function, and Python compiles them again: half of the
+- it unpacks the code and the layer again for each process of a function, and Python compiles them again: half of the
   time of a cold start;
 - functions see every package of this environment, also those with which SAM has botocore work in another way, and begin
   later, than on Lambda (AWS: lambda-python).

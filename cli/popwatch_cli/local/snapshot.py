@@ -78,7 +78,7 @@ def read_snapshot(path: Path) -> Snapshot | None:
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError):
         raise SnapshotError(
             f"{path} is damaged, or was written by another version of popwatch, so nothing was started. "
-            "Move it away to begin anew, or run without KEEP=1."
+            "Move it away to begin again, or run without KEEP=1."
         ) from None
 
 

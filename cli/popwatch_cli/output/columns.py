@@ -1,4 +1,4 @@
-"""Columns of a table on a terminal: which of them fit, and what is said of the others. Pure."""
+"""Columns of a table on a terminal: which of them fit, and the remark about the others. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def _without_middle(text: str, width: int, tail: int) -> str:
 
 
 def listed(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Rows without titles in columns; of a row that has no room in `width`, all but the first cell goes on below."""
+    """Rows without titles in columns; if a row has no room in `width`, its cells after the first go on below."""
     widths = _widths_of_most(rows, width)
     return [line for row in rows for line in _listed(row, widths, width)]
 

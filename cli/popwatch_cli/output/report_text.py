@@ -168,11 +168,18 @@ def _table(report: FleetReport, width: int) -> tuple[list[str], str]:
 def _cells(line: ReportLine, name: str = "") -> dict[str, str]:
     """What the line says in each column."""
     found = line.durations
-    lengths = [span(found.down), mean(found.mttr), mean(found.mtbf)]
-    figures = [milliseconds(value) for value in line.rtt_ms]
-    outages = str(len(found.outages) or "-")
-    cells = (clean_whole(name or line.name), share(found.availability), outages, *lengths, *figures)
-    return dict(zip(RANKS, cells, strict=True))
+    p50, p95, p99 = (milliseconds(value) for value in line.rtt_ms)
+    return {
+        NAME: clean_whole(name or line.name),
+        "availability": share(found.availability),
+        "outages": str(len(found.outages) or "-"),
+        "down": span(found.down),
+        "MTTR": mean(found.mttr),
+        "MTBF": mean(found.mtbf),
+        "p50": p50,
+        "p95": p95,
+        "p99 ms": p99,
+    }
 
 
 def _outages(line: ReportLine) -> str:

@@ -58,7 +58,7 @@ READABLE_TEST = 18
 NARROW_NAME = 22
 """Characters of an id or a name at most on a narrow terminal."""
 
-SHOWN = 4000
+FACT_SHOWN = 4000
 """Characters of a fact that are shown: more than any field or detail has, so that nothing of them is cut."""
 
 COLOURS = {
@@ -71,7 +71,7 @@ COLOURS = {
     State.UP: "green",
 }
 
-LONGEST_WAIT = timedelta(seconds=120)
+RESULT_WITHIN = timedelta(seconds=120)
 """From when a test is due until it has a result, as on the page: a minute to the next sweep, and its own time."""
 
 _FOREGROUND = {state: colour.split()[-1].replace("dim", "bright_black") for state, colour in COLOURS.items()}
@@ -251,11 +251,11 @@ def details(row: TargetStatus, now: datetime, maintenance_end: datetime | None =
         "Runbook": target.runbook,
         "Notes": target.notes,
     }
-    target_id = clean(target.target_id, SHOWN)
-    yield clean(target.name, SHOWN) + (f" ({target_id})" if target.name != target.target_id else "")
+    target_id = clean(target.target_id, FACT_SHOWN)
+    yield clean(target.name, FACT_SHOWN) + (f" ({target_id})" if target.name != target.target_id else "")
     for title, fact in facts.items():
         # the state is not cleaned: its colour would be lost
-        lines = [fact] if title == "State" else [clean(line, SHOWN) for line in fact.splitlines()]
+        lines = [fact] if title == "State" else [clean(line, FACT_SHOWN) for line in fact.splitlines()]
         for place, line in enumerate(lines):
             yield f"  {title if place == 0 else '':<12}{line}".rstrip()
     more = health.alerts_sent < policy.max_alerts
@@ -301,7 +301,7 @@ def _next_test(row: TargetStatus, now: datetime) -> str:
     wait = row.next_test_at - now
     if wait >= timedelta(seconds=0.5):
         return f"in {duration(wait)}"
-    return "testing" if -wait < LONGEST_WAIT else f"due for {duration(-wait)}"
+    return "testing" if -wait < RESULT_WITHIN else f"due for {duration(-wait)}"
 
 
 def last_test(row: TargetStatus, *, may_be_cut: bool = False) -> str:

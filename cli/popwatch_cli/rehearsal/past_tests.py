@@ -18,7 +18,7 @@ Samples = Sequence[tuple[datetime, Sample]]
 """Samples with their ticks, oldest first."""
 
 LIMITS = ("max_rtt_ms", "max_messages", "max_octets")
-"""The fields by which past tests can be judged anew, though they belong to the test: samples have what they limit."""
+"""The fields by which past tests can be judged again, though they belong to the test: samples have what they limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
 EVENTS = tuple(event for event in AlertEvent if event not in (AlertEvent.THROTTLED, AlertEvent.UNTHROTTLED))
 
 NUMBERED = (AlertEvent.DOWN, AlertEvent.RECOVERED)
-"""The events that an outage brings, whose alerts have a number: of a recovery that of the last `down` before it."""
+"""The events of an outage, whose alerts have a number: of a recovery that of the last `down` before it."""
 
 SHOWN_SINGLY = 5
 """Of more `down` alerts than these, neighbours that reach the same receivers are shown as one."""

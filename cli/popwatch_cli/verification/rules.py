@@ -33,11 +33,11 @@ FILTERED = timedelta(seconds=20)
 METRICS = timedelta(minutes=8)
 """How long a metric of the first sweep may take to arrive."""
 
-LONGEST = timedelta(minutes=19)
+LONGEST_RUN = timedelta(minutes=19)
 """When all evidence is over; what is temporary is removed within the minute after."""
 
 SLOW_LOOKUP_MS = 1000.0
-"""A look-up that takes longer than this takes a tenth of a test's usual deadline."""
+"""A lookup that takes longer than this takes a tenth of a test's usual deadline."""
 
 ONLY_SOMETIMES = {"Dropped", "Inconclusive", "PlainMessages", "RefusedSignIns", "TicksRefused"}
 """popwatch's own metrics that are sent only if there is something to count."""
@@ -126,7 +126,7 @@ def _decide(check: Check, evidence: Evidence, decided: Mapping[str, Verification
     if base and base.verdict in (Verdict.FAILED, Verdict.UNKNOWN):
         sentence = f"It cannot be shown as long as `{base.name}` has not passed."
         return VerificationResult(
-            check.name, Verdict.UNKNOWN, sentence, f"Mend `{base.name}` first, then run this again."
+            check.name, Verdict.UNKNOWN, sentence, f"Fix `{base.name}` first, then run this again."
         )
     return VerificationResult(check.name, *ruled) if ruled else None
 
@@ -263,7 +263,7 @@ def _alert(evidence: Evidence) -> RuleResult | None:
     first = evidence.arrived(QueueRole.ALL)
     texts = evidence.arrived(QueueRole.ALL, TopicRole.SMS)
     if first and (texts or not evidence.has_sms_topic):
-        both = ", and by the topic of phones" if texts else ""
+        both = ", and by the SMS topic" if texts else ""
         sentence = f"The alert arrives: {duration(first[0].after)} after the target was put{both}."
         return _passed(sentence, seconds=round(first[0].after.total_seconds()))
     explained = _found(
@@ -278,7 +278,7 @@ def _alert(evidence: Evidence) -> RuleResult | None:
     if not (evidence.tests and _waited(evidence, SWEEPS + NEXT)):
         return None
     if first:
-        return _failed("The alert arrives by the alert topic, but not by the topic of phones.", READ_LOG)
+        return _failed("The alert arrives by the alert topic, but not by the SMS topic.", READ_LOG)
     if evidence.alerts:
         return _failed("SNS has accepted the alert, and does not deliver it.", "Look at the topic's delivery status.")
     if evidence.alert_pending:
@@ -469,13 +469,13 @@ def _resolver(evidence: Evidence) -> RuleResult | None:
     if len(taken) >= 3 or (taken and evidence.over):
         middle, worst = median(taken), max(taken)
         figures = {"median_ms": round(middle, 1), "worst_ms": round(worst, 1), "lookups": len(taken)}
-        times = counted(len(taken), "look-up")
+        times = counted(len(taken), "lookup")
         sentence = f"The resolver answers in {milliseconds(middle)} ms, at worst {milliseconds(worst)} ms: {times}."
         if middle < SLOW_LOOKUP_MS:
             return _passed(sentence, **figures)
         return _failed(sentence, "That is slow: look at the resolver of the function's VPC.", **figures)
     if evidence.over:
-        return _unknown("No look-up was timed.", AGAIN)
+        return _unknown("No lookup was timed.", AGAIN)
     return None
 
 

@@ -128,8 +128,16 @@ def check_duplicates(targets: Iterable[Target]) -> Iterator[Finding]:
             )
 
 
-def check_parents(targets: Mapping[str, Target], items: Items = NO_ITEMS) -> Iterator[Finding]:
-    """Targets that depend on what does not exist, or on themselves: such a dependency holds back no alert."""
+def check_parents(
+    targets: Mapping[str, Target],
+    items: Items = NO_ITEMS,
+    *,
+    missing_parent: str = "which is not a target: it holds back no alert.",
+) -> Iterator[Finding]:
+    """Targets that depend on what does not exist, or on themselves: such a dependency holds back no alert.
+
+    `missing_parent` says what a parent means that is not among these `targets`.
+    """
     missing: dict[str, list[str]] = defaultdict(list)
     for target in targets.values():
         for parent in target.policy.depends_on:
@@ -141,8 +149,8 @@ def check_parents(targets: Mapping[str, Target], items: Items = NO_ITEMS) -> Ite
         removal = _without_parents([targets[name] for name in names], {parent}, items)
         yield warning(
             FindingKind.PARENT_MISSING,
-            f"{targets_that(names, one='depends', many='depend')} on {clean(parent, SHOWN)}, which is not a target: "
-            f"it holds back no alert. {hint}".rstrip(),
+            f"{targets_that(names, one='depends', many='depend')} on {clean(parent, SHOWN)}, "
+            f"{missing_parent} {hint}".rstrip(),
             f"Set `depends_on` to the id of a target, or leave that one out: {removal}.",
             names,
         )
