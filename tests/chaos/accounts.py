@@ -29,7 +29,7 @@ MODES = (IN_USE, DELAY, TEMPORARY, TEMPORARY, PERMANENT, REFUSES, REFUSES, GARBL
 """What servers may do beside logging users in."""
 
 DEAD = (TEMPORARY, PERMANENT, REFUSES, GARBLES, HANGS, CLOSES)
-"""Of these the ones that are outages: nobody can log in."""
+"""Of these the ones that are outages: no one can log in."""
 
 BUSY = (IN_USE, DELAY)
 """The ones that show neither that users can log in nor that they cannot."""

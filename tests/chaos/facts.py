@@ -373,7 +373,7 @@ class PasswordChanged:
 class CredentialChanged:
     """Someone stored a credential, its `number`-th revision, or (None) removed it.
 
-    It is `right` if it has the password that servers know then, `readable` if it is no damaged text.
+    It is `right` if it has the password that servers know then, `readable` if its text is not damaged.
     """
 
     order: int

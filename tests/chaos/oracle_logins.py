@@ -165,7 +165,7 @@ class LoginRules:
 
         Also after a refusal without a code by the same one, of which another message may have been sent.
         """
-        told = [it.order for it in self._messages() if it.subject.startswith(f"Login rejected: credential {name}")]
+        sent = [it.order for it in self._messages() if it.subject.startswith(f"Login rejected: credential {name}")]
         for before, one in pairwise(self.logins.tried[name]):
             at, end = self.record.time(before.order), self.record.time(one.order) + 2 * MINUTE
             if before.number != one.number or one.answer != "rejected":
@@ -175,7 +175,7 @@ class LoginRules:
             if end > self.record.times[-1] or self.times.went_wrong(at - MINUTE, end):
                 continue
             self.counted["credentials called wrong twice"] += 1
-            if not any(before.order < order and self.record.time(order) < end for order in told):
+            if not any(before.order < order and self.record.time(order) < end for order in sent):
                 yield Finding("alert lost", one.order, one.target, f"{name} {one.number} was rejected twice in a row")
 
     def _messages(self) -> list[facts.PublishedText]:
@@ -250,7 +250,7 @@ class LoginRules:
                     yield from self._judge_time(target, known, change, end)
 
     def _is_dead(self, change: facts.LoginChanged, policy: Policy, target: str) -> bool:
-        """Whether nobody can log in now; without a code only the target that has its credential for itself is down."""
+        """Whether no one can log in now; without a code only the target that has its credential for itself is down."""
         if change.mode == WORKS:
             return 0 < policy.max_messages < change.messages
         if change.mode == "garbles" or (change.mode == "refuses" and not change.codes):
@@ -275,7 +275,7 @@ class LoginRules:
         self.counted["times to alert, of logins"] += 1
         said = [it for it in self.times.messages[target] if it.event == "down" and it.channel == "alert"]
         if not any(began < it.time <= end for it in said):
-            text = f"logins at {known.server} are {change.mode} from {began}, and nobody heard of it by {end}"
+            text = f"logins at {known.server} are {change.mode} from {began}, and no one was alerted by {end}"
             yield Finding("outage not reported in time", change.order, target, text)
 
     def _is_right(self, known: facts.Configured, began: datetime, end: datetime, order: int) -> bool:

@@ -1,4 +1,4 @@
-"""What simulated servers offer, how that changes, and what somebody who asks is told; and people who change it.
+"""What simulated servers offer, how that changes, and what they answer; and people who change it.
 
 An installation of days has few targets, which are tested every half hour or hour, and asked once a day.
 """

@@ -86,7 +86,7 @@ def test_a_target_that_rejects_twice_is_left_out() -> None:
 
 
 def test_an_older_credential_is_not_tried() -> None:
-    """By nobody who begins after a newer one was tried."""
+    """By no target that begins after a newer one was tried."""
     rules = rules_of("aaa")
     tried = rules.logins.tried["shared"]
     newer = [tried[0], replace(tried[1], number=2), tried[2]]

@@ -73,7 +73,7 @@ WITH_LOGINS = 0.5
 """The share of installations with targets that log in."""
 
 BUSY_AFTERWARDS = 0.6
-"""How likely a server that let nobody in says next that a mailbox is in use, or that it is too soon: neither shows that
+"""How likely a server that let no one in says next that a mailbox is in use, or that it is too soon: neither shows that
 its outage has ended."""
 
 ROUND_TRIPS = (12.5, 12.5, 80.0, 900.0, 2600.0)
@@ -893,7 +893,7 @@ class World:
         more: dict[str, Any] = {}
         environment = self.in_use.get(process.number)
         if environment:
-            # Nobody logs in with access tokens.
+            # No one logs in with access tokens.
             arguments = process, store, environment.credentials, cast(Any, None), topics, clock
             more["logins"] = SimulatedLogins(*arguments, stack="popwatch")
         if self.days:

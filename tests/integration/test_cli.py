@@ -768,7 +768,7 @@ def test_silence_in_a_file_is_noted_and_left_alone(run: Run, table: TargetTable,
 
 
 def test_check_of_parents(run: Run, tmp_path: Path) -> None:
-    """One that is not in the file may be in the stack, so it is no mistake."""
+    """One that is not in the file may be in the stack, so it is not a mistake."""
     (tmp_path / "a.yaml").write_text("- {target_id: a1, host: h, depends_on: [a9]}\n")
     ended = run("targets", "check", str(tmp_path / "a.yaml"))
     assert (ended.code, ended.err.startswith("Target a1 depends on a9, which is not in the file")) == (0, True)

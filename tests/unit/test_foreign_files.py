@@ -170,7 +170,7 @@ class TestNagios:
         assert r"`;` begins a comment in quotes, too, so write `\;`. Service: a POP." in said
 
     def test_many_hosts_that_are_defined_elsewhere(self) -> None:
-        """Who gives only the services is told once."""
+        """A user who gives only the services is warned once."""
         names = ",".join(f"h{number}" for number in range(5000))
         [said] = read_nagios(service("check_pop", host_name=names)).warnings
         first = ", ".join(f"h{number} (POP)" for number in range(10))

@@ -81,7 +81,7 @@ def _without_repeated(definitions: Iterable[Definition], warnings: ImportWarning
     """The objects without those whose name an earlier one of their kind has: Nagios does not start with them.
 
     They come together if files of several installations, or a copy, are read. `Services` knows which of several
-    services counts, which is no mistake for Nagios.
+    services counts, which Nagios does not treat as a mistake.
     """
     first: dict[tuple[str, str], Definition] = {}
     for definition in definitions:
