@@ -204,7 +204,7 @@ def test_what_was_not_tested_is_no_change(lost: str) -> None:
 
 @pytest.mark.parametrize("days", [1, 2])
 def test_what_was_removed_while_capa_was_refused_is_found_with_the_next_answer(days: int) -> None:
-    """By comparison with the last answer. The refusal itself is found once; what is not shown meanwhile is not a fault."""
+    """By comparison with the last answer. The refusal itself is found once; what it hides is not a fault."""
     weak = replace(GOOD, in_tls=replace(OFFER, mechanisms=("PLAIN", "SCRAM-SHA-256", "CRAM-MD5")))
     refused = replace(GOOD, in_tls=CapaReply(capa_supported=False))
     assert named(weak.summary, refused) == [("capabilities-gone", "")]
