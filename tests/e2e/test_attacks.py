@@ -85,7 +85,7 @@ def test_other_users_of_the_machine_are_refused(stack: Deployed, headers: dict[s
     ],
 )
 def test_the_path_of_the_page_opens_nothing_else(stack: Deployed, path: str, host: str) -> None:
-    """Where it is not a function's URL, MiniStack goes by parameters and host: without the key, anyone could run code."""
+    """Where it is not a function's URL, MiniStack reads parameters and host: without the key, anyone could run code."""
     for method in ("GET", "POST"):
         status, body = ask(stack, path, LIST_TABLES | {"Host": host}, method)
         assert (status, b"needs the key of its run" in body) == (403, True)
