@@ -20,7 +20,7 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.credentials import Credentials
 from popwatch.aws.store import Store, Tables
 from popwatch.config import Settings
-from popwatch.decisions.batches import RequestedTests, RollupJob, from_message, refusal
+from popwatch.decisions.batches import RequestedTests, RollupJob, from_message, why_refused
 from popwatch.model.posture import Posture
 from popwatch.model.serialization import serialize
 from popwatch.model.stored_credentials import path_of
@@ -104,7 +104,7 @@ def _handle_messages(records: Sequence[Mapping[str, Any]], context: LambdaContex
 
 def _handle_message(record: Mapping[str, Any], context: LambdaContext) -> None:
     work = from_message(record["body"])
-    why = refusal(work, _clock())
+    why = why_refused(work, _clock())
     if why:
         raise RefusedMessageError(f"A message of the batch queue is refused, and nothing is tested: {why}.")
     sweep = _sweep(context)
@@ -165,7 +165,7 @@ def _count_due(tick: datetime, tests: int) -> None:
 
 
 def _publish(counts: Mapping[str, int], tick: datetime | None = None, **seconds: float) -> None:
-    """Publish metrics of the present, or of a tick, whenever in its minute that comes: what is due and what was made of
+    """Publish metrics of now, or of a tick, whenever in its minute that comes: what is due and what was made of
     it belong to the same minute, so that alarms may subtract the one from the other.
     """
     if not counts and not seconds:

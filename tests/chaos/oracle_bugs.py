@@ -26,7 +26,7 @@ from popwatch.sweep.logins import Logins
 from popwatch.sweep.outbox import OutboxDelivery
 
 JUDGE = judging.judge
-ENDED, DUE = judging._ended_outage, judging._report_what_was_due
+ENDED, DUE = judging._ended_outage, judging._report_beside_outage
 PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
 AFTER_LOGIN, LEAVES_OPEN = login_attempts.after_login, judging.leaves_login_unconfirmed
@@ -188,7 +188,7 @@ IN_RECOVERIES: Mapping[str, Sequence[Patch]] = {
     "degraded before it has recovered": [
         (
             judging,
-            "_report_what_was_due",
+            "_report_beside_outage",
             lambda after, policy, *rest, **silenced: (
                 (
                     judging._report_degraded(replace(after, degraded_tests=policy.failures_per_alert), policy)

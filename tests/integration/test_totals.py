@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from popwatch.aws.store import SweepCheckpoint
 from popwatch.decisions.schedule import batch_of
 from popwatch.model.samples import Sample
+from popwatch.model.time_limits import HOUR
 from popwatch.model.totals import Totals
-from popwatch.queries.history import HOUR, intervals, read_totals
+from popwatch.queries.history import intervals, read_totals
 from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up
 from tests.integration.world import World

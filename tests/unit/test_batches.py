@@ -17,9 +17,9 @@ from popwatch.decisions.batches import (
     RollupJob,
     Work,
     from_message,
-    refusal,
     split,
     to_messages,
+    why_refused,
 )
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import AlertMessage
@@ -124,7 +124,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 )
 def test_messages_of_another_time_are_refused(now: datetime, work: Work, why: str) -> None:
     """A tick at most an hour old and 2 minutes ahead, the next one soon after it, records of the past."""
-    found = refusal(work, now)
+    found = why_refused(work, now)
     assert why in found
     assert bool(found) == bool(why)
 

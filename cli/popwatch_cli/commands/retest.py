@@ -23,7 +23,7 @@ from popwatch.model.samples import Sample
 from popwatch.model.targets import Target, endpoint
 from popwatch.model.text import clean, counted, duration, milliseconds, natural_order
 from popwatch.queries.status import batches_of
-from popwatch.reports.status import LOGINS, login_is_open, next_login, why_without_login
+from popwatch.reports.status import LOGINS, next_login, why_login_outage_lasts, why_without_login
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import Installation, find
 from popwatch_cli.options import DURATION
@@ -165,7 +165,7 @@ def lines_of(found: Retested) -> Sequence[str]:
         if health.recovery:
             passed = f"{health.recovery.passes} of {target.policy.passes_per_recovery} passed"
             return [first, f"        It is {health.state} yet, and recovering: {passed}."]
-        why = "; ".join(filter(None, (login_is_open(health), next_login(health, target.policy))))
+        why = "; ".join(filter(None, (why_login_outage_lasts(health), next_login(health, target.policy))))
         why = why if target.policy.login else ""
         return [first, *_change(found), *([f"        It is {health.state} yet: {why}."] if why else [])]
     reason = clean(sample.reason, DETAIL_SHOWN)

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from popwatch.decisions.batches import Batch, RequestedTests, RollupJob, from_message, refusal
+from popwatch.decisions.batches import Batch, RequestedTests, RollupJob, from_message, why_refused
 from popwatch.decisions.schedule import is_stale
 from popwatch.model.text import clean, counted, utc
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind, warning
@@ -107,7 +107,7 @@ def _plan_batch(letter: DeadLetter, when: str, now: datetime) -> Redrive:
     work = letter.work
     tests = work.tests if isinstance(work, Batch) else ()
     tick = letter.at or now
-    why = refusal(work, now) if work else ""
+    why = why_refused(work, now) if work else ""
     fresh = sum(not is_stale(test.record.health, test.target.policy, tick, now) for test in tests)
     name = f"The batch of {when} ({counted(len(tests), 'target')})"
     if why:

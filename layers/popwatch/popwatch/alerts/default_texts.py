@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from popwatch.alerts.tokens import AlertContext
 from popwatch.decisions.early_warnings import (
-    DAY,
-    HOUR,
     QUIET_INTERVALS,
     WARNINGS_AT_ONCE,
     by_expiry,
@@ -22,6 +20,7 @@ from popwatch.model.health import AlertEvent, Health
 from popwatch.model.outcomes import Certificate, ErrorCode, Role
 from popwatch.model.posture import PostureFinding
 from popwatch.model.text import counted, duration, milliseconds, truncate, utc
+from popwatch.model.time_limits import DAY, HOUR
 
 Rows = Sequence[tuple[str, str]]
 """Labels and their values; a row without a value is left out."""

@@ -39,7 +39,7 @@ class PlannedTest:
 class Batch:
     """Tests planned for one `tick`, all of batch `number` of `batches`.
 
-    `next_tick` is the next minute's tick, which plans anew. `defaults` are the user's own, for all targets. `attempt`
+    `next_tick` is the next minute's tick, which plans again. `defaults` are the user's own, for all targets. `attempt`
     counts how often tests were requeued because an invocation could not finish them; `given_up_by` names those
     invocations as their commits do: they deliver nothing more. `late_seconds` is
     how long after its tick the sweep began that planned these tests. `delay_seconds` is the delay with which its
@@ -131,7 +131,7 @@ def from_message(body: str) -> Work:
         raise ValueError(f"The message is not a batch of popwatch: {type(error).__name__}: {error}") from error
 
 
-def refusal(work: Work, now: datetime) -> str:
+def why_refused(work: Work, now: datetime) -> str:
     """Why the work of a message cannot be what popwatch sent by now; empty if it can.
 
     A tick or a record of the future would keep a target from being tested until then.
@@ -220,7 +220,9 @@ def _without_outbox(record: Record) -> Record:
     on that one, with its outbox, instead of replacing it. The first version goes back to -1: 0 would say that there is
     no record, and bring one back that has been deleted meanwhile.
     """
-    return replace(record, outbox=(), version=record.version - 1 or -1) if record.outbox else record
+    if not record.outbox:
+        return record
+    return replace(record, outbox=(), version=record.version - 1 if record.version > 1 else -1)
 
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 
 from popwatch.model.health import CertificateWarning, Changes, Health
 from popwatch.model.outcomes import Certificate
+from popwatch.model.time_limits import DAY, HOUR
 
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
 QUIET_INTERVALS = 2
 """A flapping target is steady after this many times the average interval between the changes that are allowed."""
 
@@ -32,7 +31,10 @@ CertificateWarnings = tuple[CertificateWarning, ...]
 
 def with_change(changes: Changes, now: datetime, per_hour: int) -> Changes:
     """The last hour's changes and one more; no more of them than it takes to see that they are too many."""
-    return (*(change for change in changes if change > now - HOUR), now)[-(per_hour + 1) :] if per_hour else ()
+    if not per_hour:
+        return ()
+    recent = [change for change in changes if change > now - HOUR]
+    return (*recent, now)[-(per_hour + 1) :]
 
 
 def are_too_many(changes: Changes, now: datetime, per_hour: int) -> bool:

@@ -8,9 +8,9 @@ state before it is kept until a test passes; a suspended target starts over as `
 
 The state always follows the tests; alerts may be held. While the target that it depends on fails, or while it flaps, a
 `down` alert is held, and sent at the first failed test after that. Maintenance and silences hold everything. An
-acknowledged outage brings no more `down` alerts. No alerted outage is left open: a recovery from an alerted or
-acknowledged outage is always sent, if need be when the hold is over. One judgement brings one alert at most; a second
-one that is due is sent at the next test, the recovery first. What would be too many is held (see `throttling`).
+acknowledged outage causes no more `down` alerts. The recovery from an alerted or acknowledged outage is always sent, if
+need be when the hold is over. One judgement has one alert at most; a second one that is due is sent at the next test,
+the recovery first. If there are too many alerts, they are held (see `throttling`).
 """
 
 from dataclasses import fields, replace
@@ -19,7 +19,6 @@ from operator import attrgetter
 from typing import assert_never
 
 from popwatch.decisions.early_warnings import (
-    DAY,
     are_too_many,
     due_warnings,
     earlier_warning,
@@ -44,11 +43,13 @@ from popwatch.model.health import (
 from popwatch.model.outcomes import LoginVerdict, Outcome, Phase
 from popwatch.model.posture import pending_finding
 from popwatch.model.targets import Policy
+from popwatch.model.time_limits import DAY
 
 LATE = timedelta(minutes=1)
 """A test may be made so much later than its delay after the one before: with the next tick."""
 
-_all_but_last_good = attrgetter(*(field.name for field in fields(Health) if not field.name.startswith("last_good_")))
+_values_to_compare = attrgetter(*(field.name for field in fields(Health) if not field.name.startswith("last_good_")))
+"""The values of a health without its last passed test, which each passed test changes."""
 
 
 def judge(
@@ -63,7 +64,7 @@ def judge(
     """The judgement of `outcome`, of a test that began at `now`, on `health` under `policy`.
 
     `failing_parent` is the target that this one depends on, if that was failing when the test was planned. `silenced`
-    says that the target has been silenced since: the outcome counts, and what it would bring is held.
+    says that the target has been silenced since: the outcome counts, and the alerts that it would cause are held.
     """
     if policy.in_maintenance(now):
         return _maintain(health, outcome, policy, now)
@@ -88,9 +89,9 @@ def judge(
 
 
 def leaves_login_unconfirmed(before: Health, outcome: Outcome, policy: Policy) -> bool:
-    """Whether a passed test says nothing of a run of failures with a failed login in it: no login was accepted.
+    """Whether a passed test does not end an outage of the login, since no login was accepted.
 
-    A server that greets may have everything behind it dead, and so may one that says why it opens no mailbox now.
+    A server may greet, or say why it opens no mailbox now, while its mail store does not work.
     """
     if not (outcome.passed and before.has_login_outage and policy.login):
         return False
@@ -98,8 +99,8 @@ def leaves_login_unconfirmed(before: Health, outcome: Outcome, policy: Policy) -
 
 
 def changes_nothing(before: Health, judgement: Judgement) -> bool:
-    """Whether a passed test changed nothing but the time and rtt of the last passed test, and brings no alert."""
-    return judgement.alert is None and _all_but_last_good(judgement.health) == _all_but_last_good(before)
+    """Whether a passed test changed nothing but the time and rtt of the last passed test, and causes no alert."""
+    return judgement.alert is None and _values_to_compare(judgement.health) == _values_to_compare(before)
 
 
 def suspend(health: Health, now: datetime) -> Judgement:
@@ -165,7 +166,7 @@ def _pass(
     if recovery:
         after = replace(_with_tried_login(before, outcome, now), recovery=recovery, login_failure=None)
         after = replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy)))
-        return _report_what_was_due(after, policy, now, silenced=silenced)
+        return _report_beside_outage(after, policy, now, silenced=silenced)
     chain, days = outcome.certificates, policy.certificate_warn_days
     after = Health(
         state=State.UP,
@@ -260,13 +261,16 @@ def _fail(
         recovery=None,
         passes_in_outage=_passes_in_outage(before),
     )
-    after, event = _report_what_was_due(after, policy, now, silenced=silenced)
+    after, event = _report_beside_outage(after, policy, now, silenced=silenced)
+    # The first branch that fits decides, so their order is part of the rules. The first two ask `before` for what this
+    # failure must not change: a target that was down stays so if `failures_per_alert` has been raised since, and the
+    # failure that sends the last alert leaves it `down`: only the next one makes it `lost`.
     exhausted = before.alerts_sent >= policy.max_alerts
     if after.failures < policy.failures_per_alert and before.state not in (State.DOWN, State.LOST):
         after = replace(after, state=State.WARN)
-    # The last alert was sent at an earlier failure.
     elif exhausted and before.state in (State.DOWN, State.LOST):
         after = replace(after, state=State.LOST)
+    # No alert is due, or none is wanted: of a target with `max_alerts` 0 at its first `down`, or once acknowledged.
     elif not _is_due(before, policy) or exhausted or policy.acknowledgement_of(after.failing_since):
         after = replace(after, state=State.DOWN)
     # Held. At the first failure of a target that depends on another, that one may be down too and not yet tested.
@@ -315,7 +319,7 @@ def _passes_in_outage(before: Health) -> int:
     return before.passes_in_outage + (before.recovery.passes if before.recovery else 0)
 
 
-def _report_what_was_due(
+def _report_beside_outage(
     after: Health, policy: Policy, now: datetime, *, silenced: bool
 ) -> tuple[Health, AlertEvent | None]:
     """What is sent during an outage beside its own alerts: the recovery of the one before, flapping."""
@@ -327,7 +331,7 @@ def _report_what_was_due(
 
 
 def _is_due(before: Health, policy: Policy) -> bool:
-    """Whether the failure after `before` brings a `down` alert: `failures_per_alert` of them since the last one sent.
+    """Whether the failure after `before` causes a `down` alert: `failures_per_alert` of them since the last one sent.
 
     So a held alert that goes out late is followed by the next one a full count later. Records of earlier versions do
     not know the failure of the last alert: those versions sent alerts at multiples.
@@ -339,7 +343,7 @@ def _is_due(before: Health, policy: Policy) -> bool:
 
 
 def _changes(before: Health, policy: Policy, now: datetime, *, changed: bool) -> tuple[datetime, ...]:
-    """The changes with this test; of a target that has been steady until now, they wait until that is said.
+    """The changes with this test; of a target that has been steady until now, they wait until that is reported.
 
     It may have become steady in a maintenance, or between two tests, and this change is the first one after that.
     """
@@ -401,7 +405,7 @@ def _report_certificate(
 def was_posture_seen(health: Health, policy: Policy, now: datetime) -> bool:
     """Whether what got worse in a posture was seen again with the last test or so, and the target was up since.
 
-    Else the server may have been mended meanwhile, as by a restart, and is asked anew before anything is alerted.
+    Else the server may have been mended meanwhile, as by a restart, and is asked again before anything is alerted.
     """
     seen, since = health.posture_seen_at, health.since
     if not health.posture_pending or health.state is not State.UP or seen is None or since is None:
@@ -423,23 +427,28 @@ def _report_posture(before: Health, after: Health, policy: Policy, now: datetime
 
 def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -> Judgement:
     """The judgement of a test in maintenance: a passed one ends a run of failures, a failed one does not count."""
-    before = _resumed(health)
-    undecided = leaves_login_unconfirmed(before, outcome, policy)
-    before = (_with_tried_login if outcome.passed else _with_login)(before, outcome, now)
-    recovery = before.recovery if undecided else _recovery(before, outcome, policy, now) if outcome.passed else None
+    before, recovery = _resumed(health), None
+    unconfirmed = leaves_login_unconfirmed(before, outcome, policy)
+    failed_in_maintenance, passes_in_outage = before.failures_in_maintenance, before.passes_in_outage
+    if outcome.passed:
+        before = _with_tried_login(before, outcome, now)
+        recovery = before.recovery if unconfirmed else _recovery(before, outcome, policy, now)
+    else:
+        failed_in_maintenance, passes_in_outage = failed_in_maintenance + 1, _passes_in_outage(before)
+        before = _with_login(before, outcome, now)
     in_maintenance = replace(
         before,
         state=State.MAINTENANCE,
         state_before_maintenance=before.state,
         since=_since(health, State.MAINTENANCE, now),
         next_test_at=None,
-        failures_in_maintenance=before.failures_in_maintenance + (not outcome.passed),
+        failures_in_maintenance=failed_in_maintenance,
         run_ended_at=health.run_ended_at,
         recovery=recovery,
         login_failure=None if recovery else before.login_failure,
-        passes_in_outage=before.passes_in_outage if outcome.passed else _passes_in_outage(before),
+        passes_in_outage=passes_in_outage,
     )
-    if outcome.passed and not undecided and recovery is None:
+    if outcome.passed and not unconfirmed and recovery is None:
         in_maintenance = replace(
             in_maintenance,
             state_before_maintenance=State.UP,

@@ -155,22 +155,23 @@ def cycles(targets: Mapping[str, Target]) -> list[list[str]]:
         walk = [(start, _parents(start, targets))]
         while walk:
             name, parents = walk[-1]
-            if name not in number:
+            if name not in number:  # reached for the first time
                 number[name] = lowest[name] = len(number)
                 incomplete[name] = None
             parent = next(parents, None)
-            if parent is None:
+            if parent is None:  # all that it depends on has been walked
                 walk.pop()
                 if walk:
                     below = walk[-1][0]
                     lowest[below] = min(lowest[below], lowest[name])
+                # From none of them is an earlier one reached: those from `name` on depend on one another.
                 if lowest[name] == number[name]:
                     component = _take_from(incomplete, name)
                     if len(component) > 1 or name in on_itself:
                         found.append(component)
             elif parent not in number:
                 walk.append((parent, _parents(parent, targets)))
-            elif parent in incomplete:
+            elif parent in incomplete:  # a way back; to a complete component there is none
                 lowest[name] = min(lowest[name], number[parent])
                 if parent == name:
                     on_itself.add(name)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from popwatch.decisions.early_warnings import DAY
 from popwatch.decisions.judging import was_posture_seen
 from popwatch.decisions.schedule import TICK, next_slot
 from popwatch.model.health import Health, State
@@ -20,6 +19,7 @@ from popwatch.model.posture import (
     worse,
 )
 from popwatch.model.targets import Target, server_fingerprint
+from popwatch.model.time_limits import DAY
 
 HOUR_OF_DAY = timedelta(hours=1)
 """Postures are tested at 24 times of the day, those of many targets at once: an invocation waits for servers, and each
@@ -36,8 +36,8 @@ def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
     """Whether the posture of a target that is tested at `tick` is tested too: once a day, at a time of its own.
 
     Only while it is up. Nothing is stored of when that was: of each day one of the target's own slots has the test, as
-    with logins, and a day on which that slot is lost, or fails, is left out. What got worse is asked anew with the next
-    tests, so that an alert says what is so and not what was so once.
+    with logins, and a day on which that slot is lost, or fails, is left out. What got worse is asked again with the
+    next tests, so that an alert says what is so and not what was so once.
     """
     if not target.posture or health.state is not State.UP:
         return False

@@ -264,7 +264,7 @@ def next_test_by(health: Health, policy: Policy, tested_tick: datetime) -> datet
     return tested_tick + (timedelta(seconds=delay) if delay < TICK.total_seconds() else _whole_ticks(delay))
 
 
-def refusal(tick: datetime, now: datetime) -> str:
+def why_not_swept(tick: datetime, now: datetime) -> str:
     """Why a tick must not be swept, as the end of a sentence; empty if it may."""
     if tick > now + TICK_AHEAD:
         return "is in the future"

@@ -1,4 +1,4 @@
-"""How many messages a target may bring, whatever its server does: what is above that is held. Pure.
+"""How many messages a target may cause, whatever its server does: alerts above that are held. Pure.
 
 A target has an allowance of messages, 24 by default. Each message uses up one of it, and it fills up again at an even
 rate within 24 hours. So no more than twice the allowance is sent in any 24 hours. `allowance_full_at` is the time at
@@ -8,12 +8,12 @@ which it is full again: the theoretical arrival time of the generic cell rate al
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from popwatch.decisions.early_warnings import DAY
 from popwatch.model.health import Alert, AlertEvent, Health, HeldAlerts, Judgement
 from popwatch.model.targets import Policy
+from popwatch.model.time_limits import DAY
 
 OUTAGES_AT_ONCE = 6
-"""An allowance is what so many outages bring: their `down` alerts and the recovery of each."""
+"""An allowance is what so many outages cause: their `down` alerts and the recovery of each."""
 
 SMALLEST_ALLOWANCE = 24
 """The allowance with `max_alerts` 3, the default, or less: there are other messages than those of outages."""
@@ -30,8 +30,9 @@ def allowance(policy: Policy) -> int:
 def throttle(before: Health, judgement: Judgement, policy: Policy, now: datetime, *, silenced: bool) -> Judgement:
     """The judgement of a test at `now`, as if there were no throttling, with the alert that is sent in fact.
 
-    While too many are due they are held: `throttled` says so in place of the first, `unthrottled` once there is room
-    for it and for another hold. What is held counts as sent, so that the outage goes on as usual.
+    If too many alerts are due they are held, and `throttled` is sent in place of the first one. `unthrottled` ends the
+    hold and says what was held, once the allowance has room for it and for the two messages of another hold. Held
+    alerts count as sent: the outage goes on as usual.
     """
     held, due, full_at = before.throttled, judgement.alert, before.allowance_full_at
     if not policy.max_alerts:  # its user wants no alerts: neither those that are held nor that they are
@@ -39,9 +40,11 @@ def throttle(before: Health, judgement: Judgement, policy: Policy, now: datetime
     if held is None and due is None:
         return _with(judgement, None, full_at if full_at and full_at > now else None, None)
     each = DAY / allowance(policy)
-    # Neither a smaller allowance than before nor a damaged record makes a hold longer than RESERVED messages take.
+    # The reserved messages are always left: both before a hold, and in a hold one, as its beginning has been sent. So
+    # neither a smaller allowance than before nor a damaged record makes a hold longer than these take to fill up.
     latest = now + DAY - (RESERVED if held is None else RESERVED - 1) * each
     full_at = min(max(full_at or now, now), latest)
+    # One for the alert that is due, or for the end of this hold, and the reserved ones.
     has_room = full_at + (1 + RESERVED) * each <= now + DAY
     if held is None:
         if has_room or not policy.max_alerts:

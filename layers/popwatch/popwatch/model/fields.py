@@ -1,11 +1,17 @@
 """The fields of a target's item: how each is described in the docs, and how it is parsed. No I/O.
 
-To add a field, write three things: its row in `FIELDS`, with the function that parses it; an attribute of that name in
-`Target`, or in `Policy` if it changes how outcomes are judged (targets.py), with the default that the row states; its row
-in docs/targets.md. An attribute of `Target` also goes into `IRRELEVANT_TO_TEST` there, or into `ADDED_LATER` if it matters to a test:
-otherwise an upgrade would have every target tested anew at once. Fields with times (`maintenance`, `silence`, `suspended`, `acknowledged`) are parsed in targets.py, since they need
-the target's time zone. The item `_defaults`, batch messages and the command read `FIELDS`. If the attribute is missing or has
-another default, tests/unit/test_targets.py fails; if the docs differ, tests/unit/test_docs_commands.py.
+To add a field, write:
+
+- its row in `FIELDS`, with the function that parses it;
+- an attribute of that name in `Target`, or in `Policy` if it changes how outcomes are judged (targets.py), with the
+  default that the row states;
+- for an attribute of `Target`, its name in `IRRELEVANT_TO_TEST` there, or in `ADDED_LATER` if it matters to a test:
+  otherwise an upgrade would have every target tested again at once;
+- its row in docs/targets.md.
+
+Fields with times (`maintenance`, `silence`, `suspended`, `acknowledged`) are parsed in targets.py, since they need the
+target's time zone. The item `_defaults`, batch messages and the command read `FIELDS`. If the attribute is missing or
+has another default, tests/unit/test_targets.py fails; if the docs differ, tests/unit/test_docs_commands.py.
 """
 
 import ipaddress

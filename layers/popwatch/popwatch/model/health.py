@@ -116,7 +116,7 @@ class HeldAlerts:
 class Health:
     """The health of one target, as stored in its record. docs/outages.md defines what its figures mean.
 
-    `failures` counts the failed tests of the present run, without those in maintenance, and `failing_since` is the
+    `failures` counts the failed tests of the current run, without those in maintenance, and `failing_since` is the
     first of them; `alerts_sent` counts this outage's `down` alerts, of which the last was sent at failure number
     `alerted_at_failures` (0 in a record of an earlier version). `next_test_at` is `None` while the target is tested at
     its own slots (see `schedule`). `state_before_maintenance` is the state to restore when maintenance ends.
@@ -129,14 +129,14 @@ class Health:
     `allowance_full_at` is when as many alerts as ever may be sent again, and `throttled` what is held, as there were
     too many (see `throttling`).
 
-    `login_failed` says that a login failed in the present run of failures: only a login that succeeds ends it. Where
+    `login_failed` says that a login failed in the current run of failures: only a login that succeeds ends it. Where
     there is no run, it failed in maintenance. `login_failure` is the last one that failed; None if one was accepted
     since, and in a record of an earlier version. `login_at` is when the last login in a run, or outside a target's
     slots, was tried. `login_delay` is the least time in seconds between two logins that the server has stated.
 
     `posture` is what is kept of the last posture test (the text of a `PostureSummary`), and `posture_pending` are the
     changes for the worse that are still to be alerted. `posture_seen_at` is when a posture test last found all of these
-    to be so still; None until one has, since a single answer may be a whim of the server.
+    to be so still; None until one has, since a single answer may be an exception.
 
     `last_good_at` is the last passed test that was written: of a target that passes, its samples know a later one.
 
@@ -201,7 +201,7 @@ class Health:
 
     @property
     def has_login_outage(self) -> bool:
-        """Whether a login failed in the present run of failures: one that failed in maintenance begins none."""
+        """Whether a login failed in the current run of failures: one that failed in maintenance begins none."""
         return self.login_failed and self.failures > 0
 
 

@@ -37,7 +37,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """What a stored time may be: not before `earliest`, nor further than `ahead` of the present, if that is not None.
+    """What a stored time may be: not before `earliest`, nor further ahead of now than `ahead`, if that is not None.
 
     Arithmetic with the years 1 and 9999 overflows.
     """

@@ -182,20 +182,25 @@ class Target:
 
 
 IRRELEVANT_TO_TEST = {
-    *(
-        "target_id",
-        "name",
-        "policy",
-        "schedules",
-        "posture",
-        "siblings",
-        "group",
-        "tags",
-        "timezone",
-        "runbook",
-        "notes",
-    ),
-    *("subject", "email", "sms", "recovered_subject", "recovered_email", "recovered_sms", "unknown_fields", "fields"),
+    "target_id",
+    "name",
+    "policy",
+    "schedules",
+    "posture",
+    "siblings",
+    "group",
+    "tags",
+    "timezone",
+    "runbook",
+    "notes",
+    "subject",
+    "email",
+    "sms",
+    "recovered_subject",
+    "recovered_email",
+    "recovered_sms",
+    "unknown_fields",
+    "fields",
 }
 """The fields of a target that do not matter to its test."""
 
@@ -208,9 +213,9 @@ _tested_fields = attrgetter(
 
 
 def config_fingerprint(target: Target) -> str:
-    """A short name for all that matters to a test of the target: another one means that it must be tested anew.
+    """A short name for all that matters to a test of the target: another one means that it must be tested again.
 
-    A later field counts if it is used: otherwise an upgrade would have every target tested anew at once.
+    A later field counts if it is used: otherwise an upgrade would have every target tested again at once.
     """
     later = [(name, value) for name in sorted(ADDED_LATER) if (value := getattr(target, name))]
     tested = repr(_tested_fields(target)) + (repr(later) if later else "")

@@ -1,9 +1,11 @@
-"""How far from the present a time may lie that popwatch reads: what lies beyond is damaged or forged, and is refused.
+"""How far from now a time may lie that popwatch reads: what lies beyond is damaged or forged, and is refused.
 
-They differ, as each kind of time has its own reason to be early or late.
+The limits differ, as each kind of time has its own reason to be early or late.
 """
 
 from datetime import timedelta
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 TICK_AHEAD = timedelta(minutes=1)
 """A tick of the schedule: Scheduler never fires early, and clocks differ by seconds."""
@@ -25,11 +27,11 @@ STORED_AHEAD = timedelta(minutes=2)
 """What a record or a checkpoint says was: written by another process, whose clock may differ, at a tick just before
 it. So the tick of a message, too, which is received once its delay is over: its tests write that tick."""
 
-NEXT_TEST_AHEAD = timedelta(days=1) + STORED_AHEAD
+NEXT_TEST_AHEAD = DAY + STORED_AHEAD
 """The next test of a target: a day is the most that the fields of the delays take."""
 
-ALLOWANCE_AHEAD = timedelta(days=1, hours=1) + STORED_AHEAD
-"""When a target may bring as many alerts as ever: a day, and the share of an alert that is sent then."""
+ALLOWANCE_AHEAD = DAY + HOUR + STORED_AHEAD
+"""When a target may cause as many alerts as ever: a day, and the share of an alert that is sent then."""
 
-UNTIL_AHEAD = timedelta(days=20 * 365)
+UNTIL_AHEAD = 20 * 365 * DAY
 """The end of a silence: commands take 10 years. A time of the year 9999 is of none in another time zone."""

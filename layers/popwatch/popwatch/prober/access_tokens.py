@@ -87,7 +87,7 @@ class _CachedToken:
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """Why the last request brought no token, and when."""
+    """Why the last request gave no token, and when."""
 
     at: datetime
     reason: Unusable
@@ -95,7 +95,7 @@ class _Problem:
 
 
 class AccessTokens:
-    """The access tokens of credentials; `clock` gives the present, `fetch` asks a token endpoint."""
+    """The access tokens of credentials; `clock` gives the current time, `fetch` asks a token endpoint."""
 
     def __init__(self, clock: Callable[[], datetime], fetch: Fetch | None = None) -> None:
         self._clock, self._fetch = clock, fetch or fetch_token
@@ -136,7 +136,7 @@ class AccessTokens:
         self._under_way[key] = self._threads.submit(self._fetch, one.token_source, one.secret)
 
     def _end(self, key: str) -> None:
-        """Keep what a request brought, if it has ended."""
+        """Keep what a request gave, if it has ended."""
         future, now = self._under_way[key], self._clock()
         if not future.done():
             return

@@ -294,7 +294,8 @@ class Lookups:
                 lookup.waits_for_other = True
                 self._at(now + OTHER_FAMILY_SECONDS, partial(self._end_found, lookup))
         elif not lookup.open:
-            if lookup.wanted.family is Family.ANY and lookup.asked == lookup.found.keys() == {RecordType.A}:
+            only_ipv4 = {RecordType.A}
+            if lookup.wanted.family is Family.ANY and lookup.asked == only_ipv4 and lookup.found.keys() == only_ipv4:
                 self._ask(lookup, RecordType.AAAA, self._repeated)
             else:
                 self._ask_next(lookup, now, self._repeated)

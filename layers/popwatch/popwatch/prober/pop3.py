@@ -104,8 +104,8 @@ class Failed:
 Event = Greeted | TlsWanted | LoginEnded | Finished | Failed
 
 
-class Dialogue(Protocol):
-    """A login, line by line (login.py): what it sends, and how it ends."""
+class LoginSteps(Protocol):
+    """What a conversation needs of a login (`Login` in login.py): line by line what it sends, and how it ends."""
 
     failure: str
     ended: bool
@@ -160,7 +160,7 @@ class Conversation:
         self._state = _GREETING
         self._buffer = self._out = b""
         self._events: deque[Event] = deque()
-        self._login: Dialogue | None = None
+        self._login: LoginSteps | None = None
         self._may_log_in: Callable[[], bool] = _always
         self._greeting = b""
 
@@ -189,7 +189,7 @@ class Conversation:
         if reason:
             self._end(Failed(FailureKind.DISCONNECTED, "closed-mid-line" if self._buffer else reason, self._seen()))
 
-    def tls_established(self, login: Dialogue | None = None, may_log_in: Callable[[], bool] | None = None) -> None:
+    def tls_established(self, login: LoginSteps | None = None, may_log_in: Callable[[], bool] | None = None) -> None:
         """TLS is established: before the greeting, or after `TlsWanted`; with `login` the conversation logs in.
 
         `may_log_in` is called when the login is about to begin; if it says no there is none. After `TlsWanted` there is
@@ -280,7 +280,7 @@ class Conversation:
         else:
             self._quit()
 
-    def _continue_login(self, login: Dialogue, line: bytes) -> None:
+    def _continue_login(self, login: LoginSteps, line: bytes) -> None:
         self._out += login.receive_line(line)
         if login.failure:
             self._fail(login.failure, line)
@@ -293,12 +293,13 @@ class Conversation:
         self._out += b"STLS\r\n"
         self._state = _STLS
 
-    def _send_command(self, command: bytes) -> None:
+    def _send_at_end(self, command: bytes) -> None:
+        """Send QUIT, or what a subclass asks in place of it: nothing of the test itself follows."""
         self._out += command + b"\r\n"
         self._state = _QUIT
 
     def _quit(self) -> None:
-        self._send_command(b"QUIT")
+        self._send_at_end(b"QUIT")
         if not self._check_quit:
             self._end(Finished(b""))
 

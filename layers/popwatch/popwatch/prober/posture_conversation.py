@@ -65,7 +65,7 @@ class PostureConversation(Conversation):
                 self._asked = None  # the answer is for the conversation's own state
                 self._ask_for_tls()
             case question:
-                self._send_command(question.encode())
+                self._send_at_end(question.encode())
 
     def _handle_line(self, line: bytes) -> None:
         if self._reader:

@@ -72,7 +72,7 @@ _RESET = (errno.ECONNRESET, errno.EPIPE)
 """Results of a connect that the server accepted and reset at once; a refused connect has its own code."""
 
 _OF_LOOKUP = ("dns_ms", "address_age_seconds", "untested_addresses")
-"""Fields of an outcome that the lookup brings: they are the same for each address."""
+"""Fields of an outcome that the lookup fills: they are the same for each address."""
 
 _TIMEOUTS = {
     Phase.DNS: (ErrorCode.NO_ADDRESS, "dns-timed-out", "The name was not resolved in time."),
@@ -625,7 +625,7 @@ class Probe:
             self._unsent = self._unsent[sent:]
 
     def _end_phase(self) -> float:
-        """Milliseconds since the present phase began; begins the next."""
+        """Milliseconds since the current phase began; begins the next."""
         now = time.monotonic()
         spent, self._phase_began = (now - self._phase_began) * 1000, now
         return spent

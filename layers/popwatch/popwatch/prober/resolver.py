@@ -71,7 +71,7 @@ class AnswerCache:
 
 
 class Resolver:
-    """How names are resolved: cached answers; name servers and a hosts file, both read anew for each `Prober.run`."""
+    """How names are resolved: cached answers; name servers and a hosts file, both read again for each `Prober.run`."""
 
     def __init__(
         self,

@@ -20,11 +20,11 @@ from popwatch.model.records import EventKind, HistoryEvent, InterventionEvent, P
 from popwatch.model.samples import Sample
 from popwatch.model.serialization import serialize
 from popwatch.model.text import iso
+from popwatch.model.time_limits import DAY, HOUR
 from popwatch.model.totals import Totals
 from popwatch.reports.availability import Period
 from popwatch.reports.totals import add_up, add_up_one, merge_by_target
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 THREADS = 16
 """Reads under way at once."""
 

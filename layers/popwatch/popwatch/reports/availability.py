@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from popwatch.decisions.schedule import TICK
 from popwatch.model.health import FAILING, Health, State, Transition
+from popwatch.model.time_limits import DAY, HOUR
 from popwatch.model.totals import Totals
 
-ZERO, HOUR, DAY = timedelta(), timedelta(hours=1), timedelta(days=1)
+ZERO = timedelta()
 
 BY_HOUR = timedelta(days=3)
 """Of a target that has been watched for less than this, the hours are shown: as days it would have next to nothing."""
@@ -126,7 +127,7 @@ def target_availability(
 ) -> TargetAvailability:
     """What a target was in a period: the one place where availability is computed.
 
-    `health` is the present one. Of `totals`, only the number of inconclusive tests counts here: each takes a tick off
+    `health` is that of now. Of `totals`, only the number of inconclusive tests counts here: each takes a tick off
     the time up, since what is inconclusive at a tick is tested again at the next.
     """
     found = spans(transitions, health.state, health.since, period, gaps, run_ended=health.run_ended_at)
@@ -170,15 +171,17 @@ def _spans_of(
 ) -> list[Span]:
     """The spans of a period that includes all transitions that are known."""
     found: list[Span] = []
-    covered_to, why = period.begin, None
+    covered_to, why = period.begin, None  # `why` is the transition at `covered_to`, which began what follows
     for change in known:
-        # `lasted` says when the previous state began: if that is later than the transition before, one is missing.
+        # `lasted` says when the previous state began: if that is later than the transition before, one is missing. The
+        # time between them counts as untested, and the span after it has no known cause.
         began = max(change.at - change.lasted, covered_to) if change.lasted is not None else covered_to
         _add(found, Span(covered_to, began, State.UNTESTED))
         began_by = why if began == covered_to else None
         _add(found, Span(began, change.at, change.previous, began_by))
         found = _ended(found, change.run_ended_at)
         covered_to, why = change.at, change
+    # Without transitions the state lasts since `since`, and nothing is known of the time before that.
     began = covered_to if known else max(since or period.end, covered_to)
     _add(found, Span(covered_to, min(began, period.end), State.UNTESTED))
     # A removed target has no health (`since` is None): it is untested from its last transition on.
@@ -341,7 +344,10 @@ def _runs(found: Sequence[Span]) -> list[list[Span]]:
     runs: list[list[Span]] = []
     open_run: list[Span] = []
     for span in found:
+        # With its run before the period, maintenance at the period's beginning is part of it: `continues_run`.
         in_maintenance = span.state is State.MAINTENANCE and (bool(open_run) or span.continues_run)
+        # A passed test in the maintenance ended the run: what is left of the span is no part of it. A later one than
+        # the span's end is not in the period.
         ended = span.run_ended if in_maintenance and span.run_ended and span.run_ended < span.end else None
         if ended is None and (span.state in FAILING or in_maintenance):
             open_run.append(span)

@@ -203,7 +203,7 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
         "alerts_sent": health.alerts_sent,
         "max_alerts": policy.max_alerts,
         "tested_at": _iso(status.tested_at),
-        "result": None if status.tested_at is None else "failed" if status.error else "passed",
+        "result": _result(status),
         "rtt_ms": status.rtt_ms,
         "error": status.error.value if status.error else None,
         "message": status.error.message if status.error else None,
@@ -244,6 +244,12 @@ def target_status_to_json(status: TargetStatus, now: datetime) -> dict[str, Any]
     }
 
 
+def _result(status: TargetStatus) -> str | None:
+    if status.tested_at is None:
+        return None
+    return "failed" if status.error else "passed"
+
+
 def _iso(time: datetime | None) -> str | None:
     return iso(time) if time else None
 
@@ -260,7 +266,7 @@ LOGINS: Mapping[LoginVerdict, str] = {
 """What is said of logins that neither pass nor fail a test."""
 
 
-def login_is_open(health: Health) -> str:
+def why_login_outage_lasts(health: Health) -> str:
     """Why a target stays in an outage of its login although tests pass, in a few words; empty if it does not."""
     if not health.has_login_outage or not health.is_failing or health.recovery:
         return ""
@@ -280,7 +286,7 @@ def next_login(health: Health, policy: Policy) -> str:
 def _login_remark(status: TargetStatus) -> str:
     """What the last login came to where the test says nothing of it, and when the next one is if no test shows it."""
     policy = status.target.policy
-    since = login_is_open(status.health) if status.error is None and policy.login else ""
+    since = why_login_outage_lasts(status.health) if status.error is None and policy.login else ""
     following = next_login(status.health, policy) if status.next_login_at else ""
     last = f"last login at {utc(status.login[0])}: {LOGINS[status.login[1]]}" if status.login else ""
     return "; ".join(one for one in (since, following, last) if one)

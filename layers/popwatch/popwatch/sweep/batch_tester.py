@@ -119,8 +119,8 @@ class BatchTester:
     ) -> None:
         self._batch, self._end_by, self._clock, self._count_due = batch, end_by, clock, count_due
         self._began = clock()
-        # When the next tick plans anew, by the clock, if it comes as late in its minute as this one.
-        self._until = batch.next_tick + timedelta(seconds=batch.late_seconds)
+        # When the next tick plans again, by the clock, if it comes as late in its minute as this one.
+        self._next_tick_at = batch.next_tick + timedelta(seconds=batch.late_seconds)
         self._store, self._prober, self._batch_queue = store, prober, batch_queue
         self._committer, self._delivery = committer, delivery
         self._logins = logins
@@ -210,6 +210,7 @@ class BatchTester:
             for test in tests
             if test.record.health.login_failed
         }
+        # Not those whose server states a LOGIN-DELAY: it would refuse a login that comes before its time.
         not_due = {
             test.target.target_id: test.target.policy.login
             for test in tests
@@ -253,7 +254,7 @@ class BatchTester:
     def _due_postures(self) -> list[PlannedTest]:
         """The tests of targets whose posture is due, of those that have just passed.
 
-        Only with the tests of a tick: retests begin anew at each. None in maintenance, where a server may be half
+        Only with the tests of a tick, which plans the retests again. None in maintenance, where a server may be half
         configured: the records do not yet say that a window has begun.
         """
         batch, passed = self._batch, self._results.samples
@@ -341,7 +342,7 @@ class BatchTester:
         if again:
             next_tick = self._batch.next_tick
             batch = self._batch.of(next_tick, again)
-            self._send_later(replace(batch, next_tick=next_tick + TICK), self._until)
+            self._send_later(replace(batch, next_tick=next_tick + TICK), self._next_tick_at)
 
     def _judge(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
         """Judge an outcome by the time at which its test began, and commit it if it changes anything."""
@@ -375,12 +376,17 @@ class BatchTester:
                 _log.error("An outcome could not be committed.", extra=_log_fields(test, error))
                 self._uncommitted.append(test)
             else:
-                # Where a later test was judged meanwhile, that one's batch has planned the next. Where an earlier one
-                # was, and this one came too soon after it to count, its batch has left the next to this tick.
-                # A test on request that changed nothing leaves the next to the schedule, too.
-                tick, judged = self._batch.tick, record.tick if record else None
-                if record and judged and (judged == tick if self._batch.requested else judged <= tick):
-                    self._plan_retest(test, record, judged)
+                if record and record.tick and self._plans_test_after(record.tick):
+                    self._plan_retest(test, record, record.tick)
+
+    def _plans_test_after(self, judged: datetime) -> bool:
+        """Whether this batch plans the test that follows the last one that was judged, which is that of `judged`.
+
+        Where a later test was judged meanwhile, that one's batch has planned the next. Where an earlier one was, and
+        this one came too soon after it to count, its batch has left the next to this tick. A test on request that
+        changed nothing leaves the next to the schedule.
+        """
+        return judged == self._batch.tick if self._batch.requested else judged <= self._batch.tick
 
     def _plan_retest(self, test: PlannedTest, record: Record, tick: datetime) -> None:
         elapsed = self._clock() - tick - timedelta(seconds=self._batch.late_seconds)
@@ -394,7 +400,7 @@ class BatchTester:
         """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, or all.
 
         A retest carries the record just committed, so that it needs no read of the tables. Series of retests end at the
-        next tick, which reads the tables and plans anew. Longer ones would be stopped by Lambda's recursive loop
+        next tick, which reads the tables and plans again. Longer ones would be stopped by Lambda's recursive loop
         detection.
         """
         for tick, at in [key for key in self._retests if until is None or key[1] <= until]:
@@ -444,7 +450,7 @@ class BatchTester:
     def _last_good(self, target: Target) -> tuple[datetime, float] | None:
         """The last passed test of a target whose test before this one passed: that was for its slot before this test.
 
-        One that a changed item brought between two slots is in the record, as any passed test with a changed item.
+        One that a changed item caused between two slots is in the record, as any passed test with a changed item.
         """
         delay = timedelta(seconds=target.policy.delay_up)
         if delay < READ_TOGETHER:

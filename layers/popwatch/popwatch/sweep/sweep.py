@@ -19,7 +19,7 @@ from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, PlannedTest, RequestedTests, RollupJob, split
 from popwatch.decisions.planning import Plan, plan, plan_requested, unknown_fields, without_target
-from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, refusal
+from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, why_not_swept
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.posture import Posture
@@ -27,6 +27,7 @@ from popwatch.model.records import Record
 from popwatch.model.serialization import stored_as
 from popwatch.model.targets import Target, parse_targets
 from popwatch.model.text import iso
+from popwatch.model.time_limits import DAY, HOUR
 from popwatch.prober.loop import Prober
 from popwatch.reports.totals import add_up, merge_by_target
 from popwatch.sweep.batch_tester import BatchTester, Results, commit_threads, seconds_until
@@ -34,8 +35,6 @@ from popwatch.sweep.committer import CommitError, Committer
 from popwatch.sweep.logins import Logins
 from popwatch.sweep.outbox import OutboxDelivery
 
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
 HOUR_GRACE = timedelta(minutes=5)
 """How long after its end an hour is added up, so that its last samples have been written."""
 
@@ -373,7 +372,7 @@ def _reference_targets(settings: Settings) -> list[Target]:
 
 
 def _refuse_unless_current(tick: datetime, now: datetime) -> None:
-    why = refusal(tick, now)
+    why = why_not_swept(tick, now)
     if why:
         _log.error("A tick is refused.", extra={"tick": iso(tick), "why": why})
         raise RefusedTickError(f"The tick {iso(tick)} {why}: nothing was tested. It is {iso(now)} now.")
