@@ -29,7 +29,7 @@ JUDGE = judging.judge
 ENDED, DUE = judging._ended_outage, judging._report_beside_outage
 PLANNED, FAILING_NOW = planning._planned_test, Committer._failing_now
 FIELD, OWN = rendering._template_field, rendering.OWN_TEXTS
-AFTER_LOGIN, LEAVES_OPEN = login_attempts.after_login, judging.leaves_login_unconfirmed
+AFTER_LOGIN, LEAVES_UNCONFIRMED = login_attempts.after_login, judging.leaves_login_unconfirmed
 ALWAYS_RESTORED = replace(TEXTS[AlertEvent.RESTORED], headline=lambda _: "RESTORED")
 NEXT_SLOT, DEGRADED, SLOW = schedule.next_slot, judging._report_degraded, judging._report_slow
 
@@ -237,17 +237,19 @@ def _unless(*verdicts: LoginVerdict) -> Callable[..., Any]:
     )
 
 
-def _open_unless(*verdicts: LoginVerdict) -> Callable[..., bool]:
+def _unconfirmed_unless(*verdicts: LoginVerdict) -> Callable[..., bool]:
     """Whether a passed test leaves a run of the login as it is, unless its login came to one of these."""
     return lambda before, outcome, policy: (
-        LEAVES_OPEN(before, outcome, policy) and not (outcome.login and outcome.login.verdict in verdicts)
+        LEAVES_UNCONFIRMED(before, outcome, policy) and not (outcome.login and outcome.login.verdict in verdicts)
     )
 
 
 OF_LOGINS: Mapping[str, Sequence[Patch]] = {
     "greeting ends an outage of the login": [(judging, "leaves_login_unconfirmed", lambda *_: False)],
-    "mailbox in use ends an outage": [(judging, "leaves_login_unconfirmed", _open_unless(LoginVerdict.IN_USE))],
-    "LOGIN-DELAY ends an outage": [(judging, "leaves_login_unconfirmed", _open_unless(LoginVerdict.LOGIN_DELAY))],
+    "mailbox in use ends an outage": [(judging, "leaves_login_unconfirmed", _unconfirmed_unless(LoginVerdict.IN_USE))],
+    "LOGIN-DELAY ends an outage": [
+        (judging, "leaves_login_unconfirmed", _unconfirmed_unless(LoginVerdict.LOGIN_DELAY))
+    ],
     "rejections not counted": [(logins, "after_login", _unless(LoginVerdict.REJECTED))],
     "refusals not counted": [(logins, "after_login", _unless(LoginVerdict.UNCLEAR))],
     "no wait after refusals": [(login_attempts, "next_attempt_at", lambda *_, **__: None)],

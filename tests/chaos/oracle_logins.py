@@ -161,7 +161,7 @@ class LoginRules:
                 yield Finding("sent twice", text.order, target, f"{text.subject}, stored at {at}")
 
     def _judge_told(self, name: str) -> Iterator[Finding]:
-        """Those who read emails hear at once of a credential that two servers in a row have called wrong.
+        """Those who read emails are notified at once of a credential that two servers in a row have called wrong.
 
         Also after a refusal without a code by the same one, of which another message may have been sent.
         """
@@ -231,7 +231,7 @@ class LoginRules:
     # ---- how soon
 
     def _judge_dead(self, server: str) -> Iterator[Finding]:
-        """People hear of a login that is dead within the stated time, whatever others do with its credential."""
+        """People are notified of a dead login within the stated time, whatever others do with its credential."""
         changes = self.logins.servers[server]
         for before, change, after in zip([None, *changes], changes, [*changes[1:], None], strict=False):
             if before is not None and not (before.mode == WORKS and before.messages < NORMAL_MESSAGES):

@@ -1,4 +1,4 @@
-"""When tests are made, which of them count, and how soon people hear: docs/outages.md, "Runs" and "How soon".
+"""When tests are made, which of them count, and how soon people are notified: docs/outages.md, "Runs" and "How soon".
 
 The stated time is that of docs/interventions.md, "The longest time until an alert".
 """
@@ -56,7 +56,7 @@ class Times:
             yield from self._judge_silent_tests(target)
 
     def judge_how_soon(self) -> Iterator[Finding]:
-        """When tests are made, and people hear."""
+        """When tests are made, and people are notified."""
         for target, lifetimes in self.record.lifetimes.items():
             for lifetime in lifetimes:
                 yield from self._judge_retests(lifetime)
@@ -149,7 +149,7 @@ class Times:
                     break
 
     def _judge_time_to_alert(self, target: str) -> Iterator[Finding]:
-        """People hear within the stated time that a server fails, if nothing holds that and little went wrong."""
+        """People are notified within the stated time that a server fails, if nothing holds that and little went wrong."""
         record = self.record
         for server, changes in record.server_changes.items():
             for before, change, after in zip([None, *changes], changes, [*changes[1:], None], strict=False):

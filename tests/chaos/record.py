@@ -494,19 +494,19 @@ def _without_login(lifetime: Lifetime) -> Iterator[Test]:
     docs/outages.md, "Outages of the login". Where it is doubtful whether the run goes on, it may do so until enough
     tests have passed with a login.
     """
-    open_login = doubt = False
+    unconfirmed_login = doubt = False
     row = 0
     failed: list[Test] = []
     for test in lifetime.tests:
         if not test.passed:
             failed += [test] if test.counts else []
-            open_login, row = open_login or (test.login_failed and bool(failed)), 0
-        elif not (open_login and test.may_say_nothing):
+            unconfirmed_login, row = unconfirmed_login or (test.login_failed and bool(failed)), 0
+        elif not (unconfirmed_login and test.may_say_nothing):
             row += test.committed != NEVER
             if doubt:
                 yield replace(test, may_end_run=_are_enough(failed), unambiguous=False)
             if row >= (test.policy.passes_per_recovery if _are_enough(failed) else 1):
-                open_login, doubt, row = False, False, 0
+                unconfirmed_login, doubt, row = False, False, 0
                 failed.clear()
         elif test.committed == NEVER:
             yield replace(test, says_nothing=True)

@@ -107,7 +107,7 @@ def test_it_is_no_record_of_a_target(world: World) -> None:
     ],
     ids=lambda item: json.dumps(item)[:60],
 )
-def test_a_damaged_one_counts_as_none_and_is_replaced(world: World, item: dict[str, Any]) -> None:
+def test_a_damaged_one_is_ignored_and_replaced(world: World, item: dict[str, Any]) -> None:
     """Whatever someone has written there: no one is locked out of it, and the next write replaces it."""
     put(world, **item)
     found = world.store.read_credential_state("monitor")

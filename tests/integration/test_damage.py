@@ -79,7 +79,7 @@ def test_a_checkpoint_of_the_future_is_ignored(world: World, caplog: pytest.LogC
 @pytest.mark.parametrize(
     "tick", [{"S": "tomorrow"}, {"S": "0001-01-01T00:00:00Z"}, {"S": "2026-11-23T12:00:00"}, {"NULL": True}]
 )
-def test_a_damaged_checkpoint_counts_as_none(world: World, tick: Any) -> None:
+def test_a_damaged_checkpoint_is_ignored(world: World, tick: Any) -> None:
     """Whatever is in its place; the next sweep writes it anew."""
     world.dynamodb.put_item(TableName="Status", Item={"target_id": {"S": SWEEP_ID}, "tick": tick})
     world.tick(NOON + MINUTE)
@@ -252,7 +252,7 @@ def test_a_number_that_overflows_is_named_and_replaced(world: World) -> None:
 
 
 @pytest.mark.parametrize("revision", ["9 2099-01-01T00:00:00Z", "9 9999-12-31T23:59:59Z", "9 1-1", "nine"])
-def test_a_credential_of_the_future_counts_as_none(world: World, revision: str) -> None:
+def test_a_credential_of_the_future_is_ignored(world: World, revision: str) -> None:
     """Else none that is stored until then would be tried: not the present one, nor another one in its place."""
     ssm = boto3.client("ssm")
     world.logins = with_logins(world, ssm)

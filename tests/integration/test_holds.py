@@ -102,7 +102,7 @@ class TestSilenceHoldsAtOnce:
         assert "a was UP again at 2026-11-23 12:02:00 UTC. It had been down for 1 min." in emails(world, "a")[-1]
 
     def test_recovery_of_an_outage_that_was_acknowledged_as_it_ended(self, world: World) -> None:
-        """No alert had been sent of it, as its parent failed; who acknowledged it hears of its end."""
+        """No alert had been sent of it, as its parent failed; who acknowledged it is notified of its end."""
         world.put_target("gateway")
         child = {"failures_per_alert": 1, "depends_on": "gateway"}
         world.put_target("a", **child)

@@ -189,7 +189,7 @@ def test_preparing_fits_into_an_invocation() -> None:
 
 @pytest.mark.parametrize("verdict", [LoginVerdict.REJECTED, LoginVerdict.UNCLEAR])
 def test_fifty_targets_with_a_wrong_password_make_two_attempts(stack: Stack, verdict: LoginVerdict) -> None:
-    """In all, by two environments at once; the operator hears of it once, and a new password is tried by one again."""
+    """In all, by two environments at once; the operator is notified once, and a new password is tried by one again."""
     stack.put()
     for _ in range(5):
         stack.sweep(verdict)
@@ -259,7 +259,7 @@ def test_invocations_at_once_make_one_attempt(stack: Stack) -> None:
 def test_processes_that_die_make_two_attempts(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, verdict: LoginVerdict, *, after_the_write: bool
 ) -> None:
-    """At any write, before it or after it, in every order of two deaths; the operator hears of it all the same."""
+    """At any write, before it or after it, in every order of two deaths; the operator is notified all the same."""
     put, writes = Store.put_credential_state, 0
 
     def put_or_die(store: Store, state: CredentialState, expected: int) -> CredentialState | None:

@@ -203,7 +203,7 @@ SWITCHES: dict[str, tuple[Switch, list[tuple[str, str]]]] = {
 def test_each_change_is_found(
     server: ScriptedServer, served: Served, switch: Switch, expected: list[tuple[str, str]]
 ) -> None:
-    """Found at the next posture test, with a text each; the way back is none."""
+    """Found at the next posture test, with a text each; the way back is not a finding."""
     port = server.listen("offers", stls=served.context)
     tested = target(port, tls="starttls", max_test_seconds=1)
     before = posture_of(tested).summary

@@ -353,7 +353,7 @@ def test_a_password_that_was_changed_at_the_server(world: World, *, after_an_out
 
 
 def test_one_server_that_rejects_what_others_accept(world: World) -> None:
-    """It sees two wrong passwords, the others log in as before, and the operator hears of it once."""
+    """It sees two wrong passwords, the others log in as before, and the operator is notified once."""
     watch(world, "a", "b", "bad", login_every=60)
     run(world, 6)
     world.verdicts = {"bad": LoginVerdict.REJECTED}

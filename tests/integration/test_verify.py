@@ -188,7 +188,7 @@ def test_what_cannot_be_removed_is_named(night: Night) -> None:
 
 
 def test_the_users_own_defaults_hold_no_alert_back(night: Night) -> None:
-    """Whatever `_defaults` says of silence and delays, the first failure is an alert, and the next is none."""
+    """Whatever `_defaults` says of silence and delays, the first failure sends an alert, and the next does not."""
     always = {"from": "2000-01-01T00:00Z", "until": "2100-01-01T00:00Z"}
     night.put_target(
         "_defaults", maintenance=[always], silence=always, enabled=False,

@@ -339,7 +339,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_fields_are_named_with_the_mistakes(tmp_path: Path, name: str, text: str, first: str) -> None:
-    """They are not mistakes, but who mends those should hear of all in one go."""
+    """They are not mistakes, but who mends those should read of all in one go."""
     found = mistakes(tmp_path, name, text)
     assert found[0].replace(f"{tmp_path}/", "").startswith(first)
     assert found[-1].endswith(": unknown field `prt`: it is kept but has no effect. Did you mean `port`?")

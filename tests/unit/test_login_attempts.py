@@ -373,20 +373,25 @@ def test_which_outages_are_older_than_a_revision() -> None:
     ],
 )
 def test_why_a_target_waits(result: LoginResult, target_id: str, until: datetime | None, why: str) -> None:
-    """The status, the page and the tests that are held back say it in the same words."""
+    """The status, the page and the tests without a login say it in the same words."""
     assert why in why_it_waits(tried(NEW, "a", result), target_id, until)
 
 
-def test_a_test_that_is_held_back_has_failed() -> None:
+def test_a_test_whose_login_is_skipped_has_failed() -> None:
     """As the login did that failed last; a record of an earlier version does not know how that was."""
     greeted = Outcome(NOON, Phase.QUIT, rtt_ms=12.5)
-    held = with_skipped_login(greeted, UNTESTED, "credential monitor refused here")
-    assert (held.passed, held.phase, held.reason, held.rtt_ms) == (False, Phase.LOGIN, "login-refused", 12.5)
-    assert held.detail == "Tested without a login: credential monitor refused here."
+    skipped = with_skipped_login(greeted, UNTESTED, "credential monitor refused here")
+    assert (skipped.passed, skipped.phase, skipped.reason, skipped.rtt_ms) == (
+        False,
+        Phase.LOGIN,
+        "login-refused",
+        12.5,
+    )
+    assert skipped.detail == "Tested without a login: credential monitor refused here."
     silent = replace(UNTESTED, login_failure=LoginFailure(NOON, ErrorCode.TIMED_OUT, "no-login-reply"))
-    held = with_skipped_login(greeted, silent, "credential monitor refused here")
-    assert (held.error, held.reason) == (ErrorCode.TIMED_OUT, "no-login-reply")
-    assert held.detail.startswith("The login failed last at 2026-11-27 12:00:00 UTC. Tested without a login: ")
+    skipped = with_skipped_login(greeted, silent, "credential monitor refused here")
+    assert (skipped.error, skipped.reason) == (ErrorCode.TIMED_OUT, "no-login-reply")
+    assert skipped.detail.startswith("The login failed last at 2026-11-27 12:00:00 UTC. Tested without a login: ")
 
 
 def test_an_old_acceptance_is_asked_again() -> None:

@@ -354,7 +354,7 @@ def test_without_its_login_a_greeting_ends_it() -> None:
 
 
 def test_the_delay_that_a_server_states_is_kept() -> None:
-    """A test without a login leaves it, and a login that does not hear of one removes it only if that was asked."""
+    """A test without a login leaves it, and a login that learns of none removes it only if CAPA was answered."""
     stated = judge(UP, logged_in(LoginVerdict.PASSED, 600), POLICY, NOON).health
     assert judge(stated, GREETED, POLICY, NOON).health.login_delay == 600
     assert judge(stated, logged_in(LoginVerdict.PASSED, 0), POLICY, NOON).health.login_delay == 0

@@ -144,7 +144,7 @@ class TestDependence:
         assert self.parents(fleet, gateway=State.DOWN)["child"] == ""
 
     def test_of_several_parents_all_must_fail(self) -> None:
-        """One that passes is a way to the target; one that is off or gone is none, and says nothing."""
+        """One that passes is a way to the target; one that is off or removed does not count."""
         fleet = targets("a") | targets("b") | targets("off", enabled=False)
         fleet |= targets("child", depends_on=["a", "b", "off", "gone"])
         assert self.parents(fleet, a=State.DOWN, b=State.UP)["child"] == ""

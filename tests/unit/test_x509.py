@@ -96,7 +96,7 @@ def test_the_names_of_every_public_root() -> None:
     st.integers(0, 3000),
 )
 def test_a_certificate_with_other_bytes(der: bytes, changes: list[tuple[int, bytes]], length: int) -> None:
-    """Changed anywhere, and cut: it is read or it is none, and its names can be shown."""
+    """Changed anywhere, and cut: it is read or refused, and its names can be shown."""
     for position, data in changes:
         der = der[:position] + data + der[position + len(data) :]
     for found in (parse(der), parse(der[:length])):

@@ -141,11 +141,11 @@ class Credentials:
     def _ask(self, names: Sequence[str]) -> Iterator[Found]:
         """Ask AWS for all of these, until it does not answer, or the time is over."""
         pool, end_by = ThreadPoolExecutor(PARAMETER_READERS), time.monotonic() + self._seconds
-        gone: list[str] = []
+        no_answer: list[str] = []
         try:
             known = [name for name in names if self._known(name)]
             unknown = [name for name in names if not self._known(name)]
-            for some, answer in self._request_all(pool, _groups(known), end_by, gone, decrypt=False):
+            for some, answer in self._request_all(pool, _groups(known), end_by, no_answer, decrypt=False):
                 if answer.reason:
                     yield from _found(some, answer)
                 else:
@@ -154,10 +154,10 @@ class Credentials:
                     }
                     yield from unchanged.values()
                     unknown += [name for name in some if name not in unchanged]
-            for some, answer in self._request_all(pool, _groups(unknown), end_by, gone):
+            for some, answer in self._request_all(pool, _groups(unknown), end_by, no_answer):
                 if answer.reason is Unusable.DENIED and len(some) > 1:
                     # One that is encrypted with a key of the user's own denies the whole request: ask for each alone.
-                    for name, alone in self._request_all(pool, [[name] for name in some], end_by, gone):
+                    for name, alone in self._request_all(pool, [[name] for name in some], end_by, no_answer):
                         yield from _found(name, alone)
                 else:
                     yield from _found(some, answer)
@@ -174,21 +174,21 @@ class Credentials:
         pool: ThreadPoolExecutor,
         groups: Sequence[Sequence[str]],
         end_by: float,
-        gone: list[str],
+        no_answer: list[str],
         *,
         decrypt: bool = True,
     ) -> Iterator[tuple[Sequence[str], _Answer]]:
         """The answer for each group of names; that it is not available for those without one in time."""
-        requests = [pool.submit(self._request, names, gone, decrypt=decrypt) for names in groups]
+        requests = [pool.submit(self._request, names, no_answer, decrypt=decrypt) for names in groups]
         answered, _ = wait(requests, max(0.0, end_by - time.monotonic()))
         late = _Answer(reason=Unusable.UNAVAILABLE, code=TimeoutError.__name__)
         for names, request in zip(groups, requests, strict=True):
             yield names, request.result() if request in answered else late
 
-    def _request(self, names: Sequence[str], gone: list[str], *, decrypt: bool) -> _Answer:
-        """One request, unless another one found that AWS does not answer: its code is in `gone`. Raises nothing."""
-        if gone:
-            return _Answer(reason=Unusable.UNAVAILABLE, code=gone[0])
+    def _request(self, names: Sequence[str], no_answer: list[str], *, decrypt: bool) -> _Answer:
+        """One request, unless AWS did not answer another one, whose code is then in `no_answer`. Raises nothing."""
+        if no_answer:
+            return _Answer(reason=Unusable.UNAVAILABLE, code=no_answer[0])
         try:
             answer = self._made_client().get_parameters(
                 Names=[self._path + name for name in names], WithDecryption=decrypt
@@ -200,7 +200,7 @@ class Credentials:
                 return _Answer(reason=Unusable.DENIED, code=code)
         except Exception as error:
             code = type(error).__name__
-        gone.append(code)
+        no_answer.append(code)
         return _Answer(reason=Unusable.UNAVAILABLE, code=code)
 
     def _made_client(self) -> Any:

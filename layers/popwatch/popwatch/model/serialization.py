@@ -80,7 +80,7 @@ def deserialize(kind: type[_T], data: object) -> _T:
     """The `kind` (a dataclass, or a type of one of its fields) that `serialize` made `data` of.
 
     Unknown names are ignored, so that a record written by a newer version can be read. Raises DamagedError if `data`
-    is something else: a value of another type, a time without a zone, a number that is none, or not in its range.
+    is something else: a value of another type, a time without a zone, not a finite number, or not in its range.
     """
     key: Any = kind  # mypy does not know that a class is hashable
     try:

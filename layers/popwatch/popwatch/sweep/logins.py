@@ -83,7 +83,7 @@ class PreparedLogins:
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """The targets that would log in with a credential, those that could, and since when the logins of some fail."""
+    """The targets whose login with a credential is due, others that use it, and since when some fail at the login."""
 
     target_ids: Sequence[str]
     not_due: Sequence[str]
@@ -145,14 +145,14 @@ class Logins:
         usable = self._with_secrets(stored, problems, end_by)
         self._revisions = {one.name: revision_of(one) for one in stored}
         self._states = {}
-        asking, able = _by_credential(wanted), _by_credential(not_due or {})
+        due, others = _by_credential(wanted), _by_credential(not_due or {})
         pool, is_over = self._threads(), Event()
         try:
             plans = [
                 pool.submit(
                     self._prepare_one,
                     usable.get(name) or problems[name],
-                    _Asking(asking[name], able[name], failing or {}, requested=requested),
+                    _Asking(due[name], others[name], failing or {}, requested=requested),
                     is_over,
                 )
                 for name in found
