@@ -1,4 +1,4 @@
-"""The ways in which testing can stop, each put into a simulated stack: after how long, and by which alarm, people are notified.
+"""The ways in which testing can stop, each put into a simulated stack: when, and by which alarm, people are notified.
 
 `tests/integration/test_stopping.py` holds them against the table in docs/operating.md.
 """

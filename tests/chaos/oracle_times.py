@@ -149,7 +149,7 @@ class Times:
                     break
 
     def _judge_time_to_alert(self, target: str) -> Iterator[Finding]:
-        """People are notified within the stated time that a server fails, if nothing holds that and little went wrong."""
+        """People are notified in the stated time that a server fails, if nothing holds that and little went wrong."""
         record = self.record
         for server, changes in record.server_changes.items():
             for before, change, after in zip([None, *changes], changes, [*changes[1:], None], strict=False):

@@ -290,7 +290,7 @@ class TestSlow:
     FAST = replace(PASSED, rtt_ms=1000.0)
 
     def test_alerted_once_when_it_lasts_and_once_when_it_ends(self) -> None:
-        """Three slow tests in a row bring `slow`, three others in a row `normal`; both ways a brief change is ignored."""
+        """Three slow tests in a row cause `slow`, three others `normal`; both ways a brief change is ignored."""
         slow, fast = self.SLOW, self.FAST
         events = events_of(
             run([slow, slow, fast, slow, slow, slow, slow, fast, slow, fast, fast, fast], self.POLICY, UP)

@@ -175,7 +175,7 @@ def _element(data: bytes, position: int) -> tuple[int, bytes, int]:
 def _parse_time(kind: int, text: str) -> datetime:
     """UTCTime with two digits of the year (1950 to 2049), or GeneralizedTime with four (RFC 5280 section 4.1.2.5).
 
-    What a certificate has before 1950, against the RFC, counts as 1950: in some time zones the year 1 cannot be written.
+    What a certificate has before 1950, against the RFC, counts as 1950: not every time zone can write the year 1.
     """
     if kind == _UTC_TIME:
         text = ("19" if int(text[:2]) >= 50 else "20") + text
