@@ -446,6 +446,8 @@ def runs(lifetime: Lifetime) -> list[Run]:
     passes: int | None = None  # in a row, of a run before that may go on; None if none may
     for test in lifetime.tests:
         if test.says_nothing:
+            if present and test.committed != NEVER:
+                present.between.append(test)
             continue
         if test.passed and present:
             if test.committed == NEVER:  # another test has overtaken it

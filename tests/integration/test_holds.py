@@ -282,6 +282,41 @@ class TestLastPassed:
         }
         assert found == {"up": NOON + 6 * MINUTE, "within": NOON + 4 * MINUTE, "down": NOON + 4 * MINUTE}
 
+    def test_after_missed_ticks_status_shows_the_last_test(self, world: World) -> None:
+        """The record of a target that is up has a test of long ago: the one with which it became up."""
+        world.put_target("a")
+        run(world, 20)
+        [status] = read_fleet_status(world.store, NOON + 30 * MINUTE).targets
+        assert (status.tested_at, status.last_good_at) == (NOON + 19 * MINUTE, NOON + 19 * MINUTE)
+
+    def test_a_suspended_target_starts_over(self, world: World) -> None:
+        """Its record may have a test of long ago, which was not the last: no test is shown until it is tested again."""
+        world.put_target("a")
+        run(world, 20)
+        world.put_target("a", enabled=False)
+        shown = [self.last_test(world)]  # before a sweep has noticed it
+        run(world, 1, start=20)
+        shown.append(self.last_test(world))
+        world.put_target("a")
+        shown.append(self.last_test(world))
+        assert shown == [(None, None)] * 3
+        run(world, 1, start=21)
+        assert self.last_test(world) == (NOON + 21 * MINUTE, NOON + 21 * MINUTE)
+
+    def test_a_test_is_not_shown_as_the_last_if_later_ones_may_be_missing(self, world: World) -> None:
+        """As where the samples since then were deleted, or cannot be read."""
+        world.put_target("a")
+        run(world, 20)
+        for item in world.dynamodb.scan(TableName="History")["Items"]:
+            if item["pk"]["S"].startswith("samples#"):
+                world.dynamodb.delete_item(TableName="History", Key={"pk": item["pk"], "sk": item["sk"]})
+        assert self.last_test(world) == (None, None)
+
+    def last_test(self, world: World) -> tuple[datetime | None, datetime | None]:
+        """When the only target was tested last, and passed last, as status, page and API have it."""
+        [status] = read_fleet_status(world.store, world.now).targets
+        return status.tested_at, status.last_good_at
+
 
 def test_changed_host_is_tested_at_the_next_tick_though_the_target_is_lost(world: World) -> None:
     """And its outage ends as soon as the new host passes; the test of a changed field is made once."""

@@ -17,6 +17,7 @@ from popwatch.decisions.login_attempts import OTHER_TARGET_WAIT
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode, LoginVerdict
+from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Policy
 from popwatch.model.text import iso, utc
 from popwatch.queries.status import read_fleet_status
@@ -127,6 +128,15 @@ def test_a_greeting_alone_neither_ends_nor_interrupts_it(world: World) -> None:
     assert {after - before for before, after in pairwise(failing)} == {3}
     assert health(world, "a").failures == len(failing)
     assert health(world, "a").state in (State.DOWN, State.LOST)
+    sent = [
+        event.what.message.email for event in world.store.read_events("a") if isinstance(event.what, PublishedAlert)
+    ]
+    assert "\nFailing for   6 min, 3 failed tests, 4 passed between them\n" in sent[0]
+    world.verdicts = {}
+    run(world, 2)  # the second of these logs in
+    passed = len([at for at, _ in world.tested if at >= NOON + failing[0] * MINUTE]) - len(failing) - 1
+    [*_, last] = [event.what for event in world.store.read_events("a") if isinstance(event.what, PublishedAlert)]
+    assert f"\nOutage        {len(failing)} failed tests, {passed} passed between them, " in last.message.email
 
 
 def test_an_outage_that_a_greeting_shows_ends_with_a_greeting(world: World) -> None:

@@ -72,8 +72,11 @@ def judge(
     if before.login_failed and not before.failures:  # in maintenance only: the run that may begin now has none yet
         before = replace(before, login_failed=False, login_failure=None)
     if leaves_login_unconfirmed(before, outcome, policy):
-        tried = _with_tried_login(before, outcome, now)
-        after = replace(tried, next_test_at=now + timedelta(seconds=delay_seconds(before, policy)))
+        after = replace(
+            _with_tried_login(before, outcome, now),
+            next_test_at=now + timedelta(seconds=delay_seconds(before, policy)),
+            passes_in_outage=before.passes_in_outage + 1,
+        )
         return Judgement(after, _transition(health, after, now, outcome))
     if before.ended_outage and not policy.alert_recovery:  # no recovery is due any more
         before = replace(before, ended_outage=None)
@@ -432,7 +435,10 @@ def _maintain(health: Health, outcome: Outcome, policy: Policy, now: datetime) -
     failed_in_maintenance, passes_in_outage = before.failures_in_maintenance, before.passes_in_outage
     if outcome.passed:
         before = _with_tried_login(before, outcome, now)
-        recovery = before.recovery if unconfirmed else _recovery(before, outcome, policy, now)
+        if unconfirmed:
+            recovery, passes_in_outage = before.recovery, passes_in_outage + 1
+        else:
+            recovery = _recovery(before, outcome, policy, now)
     else:
         failed_in_maintenance, passes_in_outage = failed_in_maintenance + 1, _passes_in_outage(before)
         before = _with_login(before, outcome, now)

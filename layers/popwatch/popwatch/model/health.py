@@ -124,7 +124,8 @@ class Health:
     `failures_in_maintenance` counts the tests since the last passed one that failed in maintenance or under a silence.
     `run_ended_at` is, in maintenance, the passed test that ended a run of failures. `ended_outage` is an outage whose
     recovery is still to be sent. `recovery` are the passed tests of an outage that goes on until there are more of
-    them, and `passes_in_outage` counts those that a failed test followed before there were enough.
+    them, and `passes_in_outage` counts those that a failed test followed before there were enough, and in a run in
+    which a login failed those without an accepted login.
 
     `allowance_full_at` is when as many alerts as ever may be sent again, and `throttled` what is held, as there were
     too many (see `throttling`).

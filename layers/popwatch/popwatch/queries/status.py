@@ -65,10 +65,12 @@ def read_newest_tests(
 ) -> NewestTests:
     """The last test of each target, and its last passed one: its record has neither if the target passes.
 
-    A batch is read back as far as its longest delay, or until all have been found. The last passed test of a target
-    that fails is in its record. Of targets with a login, the last mailbox is looked for as well, for MAILBOX_BACK.
+    A batch is read back as far as its longest delay before the last completed tick, or until all have been found. The
+    last passed test of a target that fails is in its record. Of targets with a login, the last mailbox is looked for as
+    well, for MAILBOX_BACK.
     """
     batches = batches_of(checkpoint)
+    last_tick = min(checkpoint.tick or now, now)  # popwatch may have missed ticks since, or have stopped
     found = NewestTests()
     for batch in range(batches):
         delays = {
@@ -79,7 +81,8 @@ def read_newest_tests(
         failing = {name for name in delays if name in records and records[name].health.is_failing}
         with_login = {name for name in delays if targets[name].policy.login} - failing
         longest = timedelta(seconds=max(delays.values(), default=0))
-        since = now - (max(longest, MAILBOX_BACK) if with_login else longest) - LATE
+        since = last_tick - (max(longest, MAILBOX_BACK) if with_login else longest) - LATE
+        found.since.update(dict.fromkeys(delays, since))
         for tick, samples in store.read_samples_back(batches, batch, since):
             for target_id, sample in samples.items():
                 found.samples.setdefault(target_id, (tick, sample))

@@ -32,13 +32,15 @@ SEVERITY = (State.LOST, State.DOWN, State.WARN, State.UNTESTED, State.MAINTENANC
 @dataclass(frozen=True, slots=True)
 class NewestTests:
     """What the newest samples hold: each target's last test, by its tick and sample, the tick of its last pass, and its
-    mailbox at its last login, with the tick of that. `logins` are the last ones that neither passed nor failed.
+    mailbox at its last login, with the tick of that. `logins` are the last ones that neither passed nor failed. `since`
+    is how far back a test of each target was looked for.
     """
 
     samples: dict[str, tuple[datetime, Sample]] = field(default_factory=dict)
     passed: dict[str, datetime] = field(default_factory=dict)
     mailboxes: dict[str, tuple[datetime, Mailbox]] = field(default_factory=dict)
     logins: dict[str, tuple[datetime, LoginVerdict]] = field(default_factory=dict)
+    since: dict[str, datetime] = field(default_factory=dict)
 
 
 class CheckStatus(IntEnum):
@@ -345,11 +347,11 @@ def target_statuses(
     found = [
         replace(
             _with_login(
-                _status(target, records.get(name) or Record(name), newest.samples.get(name), now),
+                _status(target, records.get(name) or Record(name), newest, now),
                 (credentials or {}).get(target.policy.login),
                 now,
             ),
-            last_good_at=_last_good_at(records.get(name), newest.passed.get(name)),
+            last_good_at=_last_good_at(target, records.get(name), newest),
             mailbox=newest.mailboxes.get(name) if target.policy.login else None,
             login=newest.logins.get(name) if target.policy.login else None,
         )
@@ -413,23 +415,47 @@ def why_without_login(target: Target, state: CredentialState, before: Record, no
     return f"the credential {state.name} could not be used in time; a later test logs in"
 
 
-def _last_good_at(record: Record | None, passed: datetime | None) -> datetime | None:
-    """The last passed test: in the record of a target that fails, and as a rule only in the samples of any other."""
-    written = record.health.last_good_at if record else None
-    if record and record.health.is_failing:
+def _last_good_at(target: Target, record: Record | None, newest: NewestTests) -> datetime | None:
+    """The last passed test: in the record of a target that fails, and as a rule only in the samples of any other.
+
+    None if it is not known, as of a target that starts over after it was suspended.
+    """
+    passed, since = newest.passed.get(target.target_id), newest.since.get(target.target_id)
+    if record is None or _starts_over(target, record.health):
+        return None if record else passed
+    written = record.health.last_good_at
+    if record.health.is_failing:
         # Of an outage in which tests passed, though not enough of them, the record has the time of the last pass only
         # if that was the last test.
         if record.outcome and record.outcome.passed:
             return record.outcome.started_at
         return passed or written if record.health.passes_in_outage else written
-    return max((time for time in (written, passed) if time), default=None)
+    known = written if written and not (since and written < since) else None  # else others may have passed after it
+    return max((time for time in (known, passed) if time), default=None)
 
 
-def _status(target: Target, record: Record, newest: tuple[datetime, Sample] | None, now: datetime) -> TargetStatus:
+def _starts_over(target: Target, health: Health) -> bool:
+    """Whether it is suspended, or was until now, so that nothing is known of its tests."""
+    return not target.policy.enabled or health.state is State.SUSPENDED
+
+
+def _is_last_test(record: Record, since: datetime | None) -> bool:
+    """Whether no test came after that of the record, if no sample is newer; they were looked for back to `since`.
+
+    Each test of a target that fails writes its record, but of those that pass only the first does.
+    """
+    failed = record.health.is_failing or (record.outcome is not None and record.outcome.error is not None)
+    return failed or since is None or (record.tick is not None and record.tick >= since)
+
+
+def _status(target: Target, record: Record, newest: NewestTests, now: datetime) -> TargetStatus:
     health, outcome = record.health, record.outcome
     next_test_at = _next_test_at(target, health, now)
-    if newest and (record.tick is None or newest[0] > record.tick or outcome is None):
-        tested_at, sample = newest
+    if _starts_over(target, health):
+        return TargetStatus(target, health, next_test_at=next_test_at)
+    found = newest.samples.get(target.target_id)
+    if found and (record.tick is None or found[0] > record.tick or outcome is None):
+        tested_at, sample = found
         reason = clean(sample.reason, DETAIL_SHOWN)
         return TargetStatus(
             target,
@@ -444,7 +470,7 @@ def _status(target: Target, record: Record, newest: tuple[datetime, Sample] | No
             failed_addresses=() if sample.error else health.failed_addresses,
             untested_addresses=0 if sample.error else health.untested_addresses,
         )
-    if outcome is None:
+    if outcome is None or not _is_last_test(record, newest.since.get(target.target_id)):
         return TargetStatus(target, health, next_test_at=next_test_at)
     return TargetStatus(
         target,

@@ -598,7 +598,7 @@ function detailParts(details) {
   const facts = [
     ["Id", details.target_id],
     ["Server", endpoint(details)],
-    ["Last test", details.tested_at ? [time(details.tested_at), `: ${result(details)}`] : "none yet"],
+    ["Last test", details.tested_at ? [time(details.tested_at), `: ${result(details)}`] : details.state === "untested" ? "none yet" : "not known"],
     ["Details", details.detail],
     ["Failing addresses", details.failed_addresses.join("; ")],
     ["Failing since", time(details.failing_since)],
