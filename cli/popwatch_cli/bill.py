@@ -10,9 +10,10 @@ from math import ceil, fsum
 from typing import Any
 
 from popwatch.aws.credentials import CACHED_FOR, MAX_NAMES
+from popwatch.decisions.judging import TICK
 from popwatch.decisions.login_attempts import ACCEPTED_FOR, WRITTEN_AGAIN_AFTER
 from popwatch.decisions.posture_tests import HOUR_OF_DAY
-from popwatch.decisions.schedule import TICK, batch_count, login_interval
+from popwatch.decisions.schedule import batch_count, login_interval
 from popwatch.model.messages import Topic
 from popwatch.model.targets import Policy
 from popwatch.model.time_limits import DAY

@@ -14,7 +14,8 @@ from datetime import datetime
 from functools import partial
 
 from popwatch.aws.items import to_item
-from popwatch.decisions.schedule import TICK, longest_time_to_alert
+from popwatch.decisions.judging import TICK
+from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.targets import Target, parse_target
 from tests.chaos import facts
 from tests.chaos.faults import Faults, Rates

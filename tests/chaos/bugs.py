@@ -186,7 +186,7 @@ class PublishesFirst(Committer):
     """An alert is published before its judgement is committed, and is not in the outbox."""
 
     def _commit(
-        self, test: PlannedTest, tick: datetime, decide: Decide, began: datetime | None = None
+        self, test: PlannedTest, tick: datetime, decide: Decide, outcome: Outcome | None = None
     ) -> Record | None:
         decided = decide(test.record)
         if decided and decided[2]:
@@ -197,7 +197,7 @@ class PublishesFirst(Committer):
             found = decide(record)
             return found and (*found[:2], None)
 
-        return super()._commit(test, tick, without_message, began)
+        return super()._commit(test, tick, without_message, outcome)
 
 
 class RecordedBeforeSent(OutboxDelivery):

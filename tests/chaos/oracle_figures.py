@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from math import ceil
 
 from tests.chaos.record import Message, Record, Run, Test
 
@@ -145,7 +146,8 @@ def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Ite
     if test.address and said.address != test.address:
         yield f"the address is {said.address}, not {test.address}"
     last = message.number >= policy.max_alerts
-    wait = timedelta(seconds=policy.delay_lost if last else policy.delay_down)
+    seconds = policy.delay_lost if last else policy.delay_down
+    wait = timedelta(seconds=seconds if seconds < 60 else ceil(seconds / 60) * 60)
     if said.own:
         if said.next_test is None or abs(said.next_test - test.began - wait) > SECOND:
             yield f"next test at {said.next_test}, not {test.began + wait}"

@@ -1,10 +1,12 @@
 """Tests that take long, in simulated time: a sweep falls while a retest is in flight, and neither is lost."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import cycle
+from math import ceil
 from typing import Any
 
 import pytest
@@ -57,11 +59,11 @@ class SlowWorld(World):
         self.failed.append(self.now)
         return Outcome(began, Phase.GREETING, ErrorCode.TIMED_OUT, "no-greeting", "It said nothing.")
 
-    def run(self, until: float, tick_second: int) -> None:
-        """Ticks that come at a second of their minute, and messages a second after their time."""
-        for minute in range(int(until / 60) + 1):
+    def run(self, until: float, tick_seconds: Sequence[int]) -> None:
+        """Ticks that come at these seconds of their minutes, in turn, and messages a second after their time."""
+        for minute, second in zip(range(int(until / 60) + 1), cycle(tick_seconds), strict=False):
             tick = NOON + timedelta(minutes=minute)
-            self.engine.at(minute * 60 + tick_second, partial(self._begin, partial(self._do_tick, tick)))
+            self.engine.at(minute * 60 + second, partial(self._begin, partial(self._do_tick, tick)))
         for second in range(int(until)):
             self.engine.at(second + 0.5, self._receive_due)
         self.engine.run(until)
@@ -90,19 +92,21 @@ class SlowWorld(World):
 
 
 @contextmanager
-def silent_server(fails_at: float, until: float, tick_second: int = 0, **fields: Any) -> Iterator[SlowWorld]:
+def silent_server(
+    fails_at: float, until: float, tick_seconds: Sequence[int] = (0,), **fields: Any
+) -> Iterator[SlowWorld]:
     """What happens with a target whose server falls silent."""
     with mock_aws():
         world = SlowWorld(fails_at)
         world.put_target("t", name="t", **fields)
-        world.run(until, tick_second)
+        world.run(until, tick_seconds)
         yield world
 
 
 @pytest.mark.parametrize(("delay", "deadline"), [(50, 48), (45, 45), (31, 30), (59, 59), (30, 25)])
 def test_every_failed_test_counts(delay: int, deadline: int) -> None:
     """A silent server on a short delay, its deadline near it: what was tested is what is counted, and in time."""
-    fields = {"delay_warn": delay, "delay_down": delay, "delay_lost": delay}
+    fields: dict[str, Any] = {"delay_warn": delay, "delay_down": delay, "delay_lost": delay}
     fields |= {"max_test_seconds": deadline, "failures_per_alert": 5}
     target = parse_target({"target_id": "t", "host": "pop.example.net", **fields})
     longest = longest_time_to_alert(target.policy, target.max_test_seconds)
@@ -114,13 +118,26 @@ def test_every_failed_test_counts(delay: int, deadline: int) -> None:
     assert record.health.failures >= expected
 
 
+TICK_SECONDS = (45, 38, 0, 19, 6, 46, 0, 20, 57, 19, 0, 32)
+
+
+@pytest.mark.parametrize("delay", [61, 90, 119, 150])
+def test_no_test_of_a_longer_delay_is_in_flight_at_the_next_tick(delay: int) -> None:
+    """Ticks come at any second of their minute: what such a delay plans is tested once."""
+    fields: dict[str, Any] = {"delay_down": delay, "delay_lost": delay, "failures_per_alert": 1, "max_test_seconds": 1}
+    with silent_server(fails_at=181, until=1200, tick_seconds=TICK_SECONDS, **fields) as world:
+        record = world.store.read_records()[1]["t"]
+    assert record.health.failures == len(world.failed)
+    assert len(world.failed) >= 900 // (60 * ceil(delay / 60))
+
+
 def test_a_test_that_comes_too_soon_plans_the_next_one() -> None:
     """The first failure of a short `delay_up` ends while the next tick's test is in flight, which then does not count.
 
     Silent from 0:44 on: the test of 0:45 ends at 1:26, that of the tick 1:00 at 1:40, and the one after 0:45 is due at
     1:30. It begins when the one of 1:00 has ended, and not at the next tick.
     """
-    fields = {"delay_up": 45, "delay_warn": 45, "max_test_seconds": 40, "failures_per_alert": 2}
+    fields: dict[str, Any] = {"delay_up": 45, "delay_warn": 45, "max_test_seconds": 40, "failures_per_alert": 2}
     with silent_server(fails_at=44, until=240, **fields) as world:
         assert world.first_alert_at() - NOON < timedelta(seconds=145)
 
@@ -142,5 +159,5 @@ def test_the_first_alert_comes_in_time(fields: dict[str, Any], fails_at: int, ti
     target = parse_target({"target_id": "t", "host": "pop.example.net", **fields})
     longest = longest_time_to_alert(target.policy, target.max_test_seconds)
     until = fails_at + longest.total_seconds() + 120
-    with silent_server(fails_at, until, tick_second, **fields) as world:
+    with silent_server(fails_at, until, (tick_second,), **fields) as world:
         assert world.first_alert_at() - NOON - timedelta(seconds=fails_at) <= longest

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
@@ -125,9 +126,9 @@ def test_two_schedules_in_some_minutes_count_each_test_once(world: World) -> Non
     for tick in sorted(old[1:] + new):
         world.minute(tick)
     failed = [when for when, target_id in world.tested if target_id == "a"][1:]
-    assert set(failed) == {NOON + MINUTE * n for n in range(1, 10)}  # the last one before the tick of minute 9
-    assert world.store.read_records()[1]["a"].health.failures == 9
-    assert [alert["event"] for alert in world.received()] == ["down"] * 3
+    assert set(failed) == {*old[1:], *(tick for tick in new if tick > old[-1] + MINUTE)}
+    assert world.store.read_records()[1]["a"].health.failures == len(set(failed)) == 8
+    assert [alert["event"] for alert in world.received()] == ["down"] * 2
     passed = [when for when, target_id in world.tested if target_id == "b"]
     assert len(passed) == 10  # once when it is new, then once for each of its slots
     assert all(timedelta() < after - before <= timedelta(seconds=80) for before, after in pairwise(passed))
@@ -173,7 +174,15 @@ def test_outcome_that_collides_is_judged_anew(world: World) -> None:
     run(world, 1, start=1)
     target = parse_target({"target_id": "a", "host": "pop.example.net", "delay_warn": 60})
     tick, outcome = NOON + MINUTE * 2, world.outcome(target)
-    test = PlannedTest(target, planned)
+    stale = judge(planned.health, outcome, target.policy, tick)
+    assert stale.health.failures == 1
+    committed = committer_of(world).commit(PlannedTest(target, planned), outcome, stale, tick, lambda _: None)
+    assert committed == world.store.read_record("a")
+    assert (committed.health.failures, committed.tick, committed.version) == (2, tick, planned.version + 3)
+
+
+def committer_of(world: World) -> Committer:
+    """That of an invocation which began before those that have run since."""
     delivery = OutboxDelivery(
         world.store,
         AlertTopics(world.sns, world.topic, world.sms_topic),
@@ -183,12 +192,34 @@ def test_outcome_that_collides_is_judged_anew(world: World) -> None:
         function_timeout=2 * MINUTE,
         clock=lambda: world.now,
     )
-    committer = Committer(world.store, delivery, stack="popwatch", clock=lambda: world.now)
-    stale = judge(planned.health, outcome, target.policy, tick)
-    assert stale.health.failures == 1
-    committed = committer.commit(test, outcome, stale, tick, lambda _: None)
-    assert committed == world.store.read_record("a")
-    assert (committed.health.failures, committed.tick, committed.version) == (2, tick, planned.version + 3)
+    return Committer(world.store, delivery, stack="popwatch", clock=lambda: world.now)
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds", "state", "failures"),
+    [
+        (None, 3, State.UP, 0),
+        (ErrorCode.TIMED_OUT, 3, State.WARN, 1),  # not due yet: it would be the second failure within the delay
+        (None, -3, State.WARN, 1),  # older than the one that was judged
+    ],
+)
+def test_a_passed_test_ends_the_run_however_soon_it_comes(
+    world: World, error: ErrorCode | None, seconds: int, state: State, failures: int
+) -> None:
+    """It was under way as another test was judged, which began before it and failed."""
+    world.put_target("a")
+    run(world, 1)
+    planned = world.store.read_record("a")
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    run(world, 1, start=1)
+    world.failing = {"a": error} if error else {}
+    target = parse_target({"target_id": "a", "host": "pop.example.net"})
+    began = NOON + MINUTE + timedelta(seconds=seconds)
+    outcome = replace(world.outcome(target), started_at=began)
+    judgement = judge(replace(planned.health, failures=1, state=State.WARN), outcome, target.policy, began)
+    committer_of(world).commit(PlannedTest(target, planned), outcome, judgement, NOON + 1.5 * MINUTE, lambda _: None)
+    health = world.store.read_record("a").health
+    assert (health.state, health.failures) == (state, failures)
 
 
 def test_stale_message_tests_nothing(world: World) -> None:

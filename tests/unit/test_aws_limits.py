@@ -8,7 +8,7 @@ import pytest
 from popwatch.alerts.character_sets import SUBJECT_LENGTH
 from popwatch.aws.store import ITEM_BYTES, LONGEST_ID_BYTES
 from popwatch.decisions.batches import MESSAGE_BYTES
-from popwatch.decisions.schedule import TICK
+from popwatch.decisions.judging import TICK
 from popwatch.model.targets import LARGEST_ITEM
 from popwatch_cli.doctor.aws_state import ALARMS_AT_ONCE
 from popwatch_cli.doctor.redrive import HIDDEN_SECONDS, MOST

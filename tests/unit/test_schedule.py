@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from popwatch.decisions.judging import TICK
 from popwatch.decisions.schedule import (
     LARGEST_BATCH,
-    TICK,
     batch_count,
     batch_of,
     chunks,
@@ -88,7 +88,26 @@ def test_failing_target_is_due_at_its_next_test(next_test: int, due: int | None)
     """It is due now if that time has come, later if it lies before the next tick, else not yet."""
     health = Health(State.WARN, failures=1, next_test_at=NOON + timedelta(seconds=next_test))
     expected = None if due is None else NOON + timedelta(seconds=due)
-    assert next_due("t", health, POLICY, tested_tick=None, after=NOON - TICK, tick=NOON) == expected
+    policy = replace(POLICY, delay_warn=59)
+    assert next_due("t", health, policy, tested_tick=None, after=NOON - TICK, tick=NOON) == expected
+
+
+@pytest.mark.parametrize("delay", [60, 61, 90, 119, 120, 300])
+@pytest.mark.parametrize("tested", [0, 15, 45])
+def test_a_delay_of_a_minute_or_more_ends_at_a_tick(delay: int, tested: int) -> None:
+    """At the first one after it, also where the last test was made between two ticks; and not twice."""
+    policy, health = replace(POLICY, delay_warn=delay), Health(State.WARN, failures=1)
+    at = NOON + timedelta(seconds=tested)
+    due = [
+        (tick, next_due("t", health, policy, tested_tick=at, after=tick - TICK, tick=tick))
+        for tick in (NOON + number * TICK for number in range(8))
+        if tick > at
+    ]
+    expected = NOON + ceil((tested + delay) / 60) * TICK
+    assert next(tick for tick, found in due if found) == expected
+    assert all(found in (None, tick) for tick, found in due)
+    assert is_due("t", health, policy, at, expected)
+    assert not is_due("t", health, policy, at, expected - TICK)
 
 
 @pytest.mark.parametrize(

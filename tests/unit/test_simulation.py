@@ -44,10 +44,10 @@ def test_defaults() -> None:
 
 
 def test_delays_under_a_minute_go_through_the_queue() -> None:
-    """Retests after 20 seconds come between the ticks, as in a sweep, and so does the recovery."""
-    found = play(timedelta(minutes=3), delay_warn=20, delay_down=60)
+    """Retests after 20 seconds come between the ticks, as in a sweep; those after a minute at the next tick."""
+    found = play(timedelta(minutes=4), delay_warn=20, delay_down=60)
     assert found[:4] == [(0, "up", ""), (60, "warn", ""), (80, "warn", ""), (100, "down", "down")]
-    assert found[4:] == [(160, "down", ""), (220, "up", "recovered")]
+    assert found[4:] == [(180, "down", ""), (240, "up", "recovered")]
 
 
 def test_reference_table() -> None:
@@ -189,7 +189,7 @@ def test_simulated_server_is_no_slower_than_its_target_allows(field: str) -> Non
 def test_simulated_recovery_takes_as_many_passes_as_it_must() -> None:
     """After `delay_warn` each; the outage ends with the first."""
     found = play(timedelta(minutes=4), passes_per_recovery=3, delay_warn=20, delay_down=60)
-    assert found[-4:] == [(220, "down", ""), (280, "down", ""), (300, "down", ""), (320, "up", "recovered")]
+    assert found[-4:] == [(180, "down", ""), (240, "down", ""), (260, "down", ""), (280, "up", "recovered")]
 
 
 def test_inconclusive_tests_are_left_out() -> None:

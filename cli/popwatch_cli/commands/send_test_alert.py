@@ -9,7 +9,7 @@ import click
 
 from popwatch.alerts.character_sets import to_sms, to_subject
 from popwatch.aws.alert_topics import AlertTopics, MessageRefusedError
-from popwatch.decisions.schedule import TICK
+from popwatch.decisions.judging import TICK
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.targets import Target

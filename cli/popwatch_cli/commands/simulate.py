@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from popwatch.decisions.judging import TICK
 from popwatch.decisions.planning import in_cycles, watched_parents
-from popwatch.decisions.schedule import TICK, longest_time_to_alert
+from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import State
 from popwatch.model.messages import AlertMessage

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from popwatch import __version__
-from popwatch.decisions.schedule import TICK
+from popwatch.decisions.judging import TICK
 from popwatch.model.outcomes import ErrorCode
 from popwatch.model.text import clean, clean_whole, counted, iso
 from popwatch_cli.commands.before_writing import no_terminal

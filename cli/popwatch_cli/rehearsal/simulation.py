@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from popwatch.alerts.rendering import render
 from popwatch.alerts.tokens import USUAL_STACK
-from popwatch.decisions.judging import judge
-from popwatch.decisions.schedule import TICK, next_due, retest_at
+from popwatch.decisions.judging import TICK, judge
+from popwatch.decisions.schedule import next_due, retest_at
 from popwatch.model.health import UNTESTED, AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase

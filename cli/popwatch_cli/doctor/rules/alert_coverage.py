@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from shlex import quote
 
 from popwatch.alerts.rendering import attributes_of
-from popwatch.decisions.schedule import TICK, longest_time_to_alert
+from popwatch.decisions.judging import TICK
+from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.fields import TlsMode
 from popwatch.model.health import AlertEvent, State
 from popwatch.model.messages import Attributes

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from popwatch.decisions.schedule import TICK
+from popwatch.decisions.judging import TICK
 from popwatch.model.health import FAILING, State
 from popwatch.model.records import Record
 from popwatch.model.targets import Target

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from popwatch.decisions.schedule import TICK
+from popwatch.decisions.judging import TICK
 from popwatch.model.health import State
 from popwatch.model.records import Record
 from popwatch.model.targets import Target

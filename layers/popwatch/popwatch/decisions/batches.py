@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from popwatch.decisions.schedule import LARGEST_BATCH, TICK, batch_of, chunks
+from popwatch.decisions.judging import TICK
+from popwatch.decisions.schedule import LARGEST_BATCH, batch_of, chunks
 from popwatch.model.records import MAX_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
 from popwatch.model.targets import Problem, Target, message_fields, target_parser

@@ -15,6 +15,7 @@ the recovery first. If there are too many alerts, they are held (see `throttling
 
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
+from math import ceil
 from operator import attrgetter
 from typing import assert_never
 
@@ -45,8 +46,8 @@ from popwatch.model.posture import pending_finding
 from popwatch.model.targets import Policy
 from popwatch.model.time_limits import DAY
 
-LATE = timedelta(minutes=1)
-"""A test may be made so much later than its delay after the one before: with the next tick."""
+TICK = timedelta(seconds=60)
+"""The time between two ticks: the shortest that EventBridge Scheduler's `rate` takes."""
 
 _values_to_compare = attrgetter(*(field.name for field in fields(Health) if not field.name.startswith("last_good_")))
 """The values of a health without its last passed test, which each passed test changes."""
@@ -74,7 +75,7 @@ def judge(
     if leaves_login_unconfirmed(before, outcome, policy):
         after = replace(
             _with_tried_login(before, outcome, now),
-            next_test_at=now + timedelta(seconds=delay_seconds(before, policy)),
+            next_test_at=now + time_to_next_test(before, policy),
             passes_in_outage=before.passes_in_outage + 1,
         )
         return Judgement(after, _transition(health, after, now, outcome))
@@ -135,6 +136,12 @@ def delay_seconds(health: Health, policy: Policy) -> int:
             assert_never(unknown)
 
 
+def time_to_next_test(health: Health, policy: Policy) -> timedelta:
+    """From a test to the next, at the latest: a delay of a minute or more ends at a tick."""
+    delay = timedelta(seconds=delay_seconds(health, policy))
+    return delay if delay < TICK else ceil(delay / TICK) * TICK
+
+
 def _resumed(health: Health) -> Health:
     """The health that a test outside maintenance is judged on: maintenance and suspension have ended by then."""
     match health.state:
@@ -168,7 +175,7 @@ def _pass(
     recovery = _recovery(before, outcome, policy, now)
     if recovery:
         after = replace(_with_tried_login(before, outcome, now), recovery=recovery, login_failure=None)
-        after = replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy)))
+        after = replace(after, next_test_at=now + time_to_next_test(after, policy))
         return _report_beside_outage(after, policy, now, silenced=silenced)
     chain, days = outcome.certificates, policy.certificate_warn_days
     after = Health(
@@ -283,7 +290,7 @@ def _fail(
         sent = before.alerts_sent + 1
         after = replace(after, state=State.DOWN, alert_held=False, alerts_sent=sent, alerted_at_failures=after.failures)
         event = AlertEvent.DOWN
-    return replace(after, next_test_at=now + timedelta(seconds=delay_seconds(after, policy))), event
+    return replace(after, next_test_at=now + time_to_next_test(after, policy)), event
 
 
 def _with_login(before: Health, outcome: Outcome, now: datetime) -> Health:
@@ -413,7 +420,7 @@ def was_posture_seen(health: Health, policy: Policy, now: datetime) -> bool:
     seen, since = health.posture_seen_at, health.since
     if not health.posture_pending or health.state is not State.UP or seen is None or since is None:
         return False
-    return since <= seen and abs(now - seen) <= timedelta(seconds=policy.delay_up) + LATE
+    return since <= seen and abs(now - seen) <= timedelta(seconds=policy.delay_up) + TICK
 
 
 def _report_posture(before: Health, after: Health, policy: Policy, now: datetime) -> tuple[Health, AlertEvent] | None:

@@ -8,15 +8,8 @@ from hashlib import blake2b
 from typing import Any
 
 from popwatch.decisions.batches import Batch, PlannedTest
-from popwatch.decisions.schedule import (
-    LARGEST_BATCH,
-    TICK,
-    batch_count,
-    is_due,
-    late_seconds_of,
-    next_due,
-    own_late_seconds,
-)
+from popwatch.decisions.judging import TICK
+from popwatch.decisions.schedule import LARGEST_BATCH, batch_count, is_due, late_seconds_of, next_due, own_late_seconds
 from popwatch.model.health import State
 from popwatch.model.outcomes import DETAIL_SHOWN
 from popwatch.model.records import Record

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from popwatch.decisions.judging import was_posture_seen
-from popwatch.decisions.schedule import TICK, next_slot
+from popwatch.decisions.judging import TICK, was_posture_seen
+from popwatch.decisions.schedule import next_slot
 from popwatch.model.health import Health, State
 from popwatch.model.posture import (
     Posture,

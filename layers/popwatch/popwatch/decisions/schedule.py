@@ -14,13 +14,10 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from math import ceil
 
-from popwatch.decisions.judging import delay_seconds
+from popwatch.decisions.judging import TICK, delay_seconds, time_to_next_test
 from popwatch.model.health import FAILING, Health, State
 from popwatch.model.targets import Policy
 from popwatch.model.time_limits import OLDEST_TICK, TICK_AHEAD
-
-TICK = timedelta(seconds=60)
-"""The time between two ticks: the shortest that EventBridge Scheduler's `rate` takes."""
 
 STOPPED_AFTER = timedelta(minutes=5)
 """A last sweep older than this means that popwatch itself has stopped."""
@@ -51,7 +48,8 @@ def next_due(
     """When a target is to be tested: at `tick`, at a time before the next tick, or (`None`) at neither.
 
     `after` is the last completed tick, `tested_tick` the tick of the last judged test. The delays are those of the
-    policy now: one that was shortened takes effect at once.
+    policy now: one that was shortened takes effect at once. One of a minute or more ends at a tick: between two ticks
+    the test would often be in flight as the next tick is planned, which would plan it again.
     """
     if not policy.enabled:
         return None
@@ -61,7 +59,10 @@ def next_due(
         case State.UP | State.MAINTENANCE:
             return tick if next_slot(target_id, policy.delay_up, after) <= tick else None
         case _:
-            planned = _not_before(tick, _planned(health, policy, tested_tick) or tick, delay_seconds(health, policy))
+            planned = _planned(health, policy, tested_tick) or tick
+            if (delay := delay_seconds(health, policy)) >= TICK.total_seconds():
+                return tick if planned <= tick else None
+            planned = _not_before(tick, planned, delay)
             return planned if planned < tick + TICK else None
 
 
@@ -238,6 +239,8 @@ def longest_time_to_alert(
     stated = timedelta(seconds=login_delay if policy.login else 0)
     first = login_interval(policy, stated) + login_delay if policy.login else policy.delay_up
     wait = _whole_ticks(first) + (failures - 1) * _between_failures(delay, max_test_seconds, stated)
+    if number > 1 and policy.delay_down >= TICK.total_seconds():  # the tests after the first alert are made at ticks
+        wait = ceil(wait / TICK) * TICK
     wait += (number - 1) * policy.failures_per_alert * _between_failures(policy.delay_down, max_test_seconds, stated)
     return wait + TICK + timedelta(seconds=max_test_seconds)
 
@@ -260,8 +263,7 @@ def next_test_by(health: Health, policy: Policy, tested_tick: datetime) -> datet
     """
     if health.next_test_at:
         return health.next_test_at
-    delay = delay_seconds(health, policy)
-    return tested_tick + (timedelta(seconds=delay) if delay < TICK.total_seconds() else _whole_ticks(delay))
+    return tested_tick + time_to_next_test(health, policy)
 
 
 def why_not_swept(tick: datetime, now: datetime) -> str:
@@ -319,13 +321,13 @@ def chunks(sizes: Iterable[int], limit: int) -> Iterator[slice]:
 
 
 def _not_before(tick: datetime, planned: datetime, delay: int) -> datetime:
-    """The time of a failing target's test for the plan of `tick`, if it was planned for `planned`.
+    """The time of a failing target's test for the plan of `tick`, if it was planned for `planned`, by a short delay.
 
-    A test of a short delay that was planned for before the tick is a retest in flight: a silent server takes a test's
+    A test that was planned for before the tick is a retest in flight: a silent server takes a test's
     whole deadline. So the tick plans the one that follows it; a test at the tick would come too early to count, and
     the series of retests would end. One that was planned for longer ago than a retest may take has been lost.
     """
-    if planned >= tick or delay >= TICK.total_seconds() or tick - planned > IN_FLIGHT:
+    if planned >= tick or tick - planned > IN_FLIGHT:
         return max(planned, tick)
     step = timedelta(seconds=delay)
     return planned + ceil((tick - planned) / step) * step

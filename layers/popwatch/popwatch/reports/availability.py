@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from popwatch.decisions.schedule import TICK
+from popwatch.decisions.judging import TICK
 from popwatch.model.health import FAILING, Health, State, Transition
 from popwatch.model.time_limits import DAY, HOUR
 from popwatch.model.totals import Totals

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store
 from popwatch.decisions.batches import Batch, PlannedTest
-from popwatch.decisions.judging import changes_nothing, delay_seconds, judge
+from popwatch.decisions.judging import TICK, changes_nothing, delay_seconds, judge
 from popwatch.decisions.login_attempts import with_skipped_login, without_login
 from popwatch.decisions.own_network import (
     LOOKBACK_MINUTES,
@@ -33,7 +33,7 @@ from popwatch.decisions.own_network import (
 )
 from popwatch.decisions.planning import counts_if_failed
 from popwatch.decisions.posture_tests import is_posture_due, with_present_posture
-from popwatch.decisions.schedule import TICK, digest_of, is_login_due, next_due, next_slot, retest_at
+from popwatch.decisions.schedule import digest_of, is_login_due, next_due, next_slot, retest_at
 from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credentials import Credential
 from popwatch.model.health import State

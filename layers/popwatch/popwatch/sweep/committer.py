@@ -91,7 +91,7 @@ class Committer:
             message = _render(target, before.health, found, outcome, outcome.started_at, stack=self._stack)
             return replace(before, outcome=outcome, config_fingerprint=config_fingerprint(target)), found, message
 
-        return self._commit(test, tick, decide, outcome.started_at)
+        return self._commit(test, tick, decide, outcome)
 
     def commit_posture(self, target: Target, planned: Record, posture: Posture) -> bool:
         """Keep a posture in the record of its target, if it has changed; the next tests alert what got worse.
@@ -165,12 +165,12 @@ class Committer:
         test: PlannedTest,
         tick: datetime,
         decide: Callable[[Record], Decision | None],
-        began: datetime | None = None,
+        outcome: Outcome | None = None,
     ) -> Record | None:
         """Write what `decide` makes of the record, and deliver it; after a collision decide on the newer record.
 
-        A test that `began` before another one that has been judged meanwhile changes nothing: its result is older.
-        None where it makes nothing of it: the target has been suspended or removed, and the next sweep records that.
+        `outcome` is that of the test; None if the target is suspended instead. Returns None where `decide` does: the
+        target has been suspended or removed meanwhile, and the next sweep records that.
         """
         record = test.record
         # SQS and Scheduler deliver at least once. The tick in the record keeps a repeated message from counting one
@@ -198,8 +198,7 @@ class Committer:
             # A write that only delivered or claimed an outbox entry leaves the tick as it was: the plan still holds.
             # If another test has been judged meanwhile, this one may no longer be due.
             judged = newer.tick != record.tick
-            is_older = judged and began and newer.outcome and newer.outcome.started_at > began
-            if is_older or (judged and not is_due(newer.target_id, newer.health, test.target.policy, newer.tick, tick)):
+            if judged and not _still_counts(newer, test.target.policy, outcome, tick):
                 if self._delivery.is_left_by_ended(newer):
                     return self._delivery.claim_and_deliver(newer, newer.outbox)
                 return newer
@@ -229,6 +228,20 @@ class Committer:
             with self._lock:
                 self.transitions[judgement.transition.state] += 1
             _log.info("A target changed its state.", extra=_log_fields(record, judgement))
+
+
+def _still_counts(newer: Record, policy: Policy, outcome: Outcome | None, tick: datetime) -> bool:
+    """Whether an outcome counts although another test was judged meanwhile: that of the `newer` record.
+
+    Not if it is the older one. A failed test counts if it was due all the same. One that passed ends a run of failures
+    however soon it comes after the last of them.
+    """
+    if outcome and newer.outcome and newer.outcome.started_at > outcome.started_at:
+        return False
+    if is_due(newer.target_id, newer.health, policy, newer.tick, tick):
+        return True
+    is_later = newer.tick is None or newer.tick < tick
+    return outcome is not None and outcome.passed and newer.health.is_failing and is_later
 
 
 def _raise_unless_denied(error: ClientError, what: str, table: str, target_id: str) -> None:
