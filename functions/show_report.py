@@ -51,7 +51,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
 
 
 _PLAIN = Request("GET", "/")
-_NOT_A_REQUEST = Response(400, b"This is not a request of a function URL.\n")
+_NOT_A_REQUEST = Response(400, b"This is not a request from a function URL.\n")
 
 
 def _from_url(event: Mapping[str, Any]) -> Request:
@@ -83,7 +83,7 @@ def _sendable(response: Response) -> Response:
         status, advice = 500, "`popwatch page` on your own machine sends answers of any size."
     else:
         status, advice = 406, "Send the header `Accept-Encoding: gzip`, as `curl --compressed` does."
-    explained = f"This answer has {size / 1e6:.1f} MB, and Lambda can send {LARGEST_SENT / 1e6:.1f} MB. {advice}"
+    explained = f"This answer is {size / 1e6:.1f} MB, and Lambda can send {LARGEST_SENT / 1e6:.1f} MB. {advice}"
     return Response.of_json({"error": explained}, status).finished(_PLAIN)
 
 

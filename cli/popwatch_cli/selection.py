@@ -67,7 +67,7 @@ class Selection:
         if self.required and not targets:
             raise UserError("There are no targets yet: `popwatch targets put mail-berlin host=pop.example.net`")
         if targets and not found:
-            raise UserError("No target has all of that: see `popwatch targets list`.")
+            raise UserError("No target matches all of that: see `popwatch targets list`.")
         return found
 
     def includes(self, target: Target) -> bool:
@@ -100,7 +100,7 @@ def selecting(*, required: bool = False) -> Callable[[Callable[..., None]], Call
             if "" in target_ids:
                 raise click.UsageError(EMPTY_ID)
             if everything and selection:
-                raise click.UsageError("--all is all targets: leave out the ids, --group and --tag.")
+                raise click.UsageError("--all selects all targets: leave out the ids, --group and --tag.")
             if required and not selection and not everything:
                 raise click.UsageError("Name targets by their ids, or choose them with --group or --tag, or --all.")
             command(*positional, selection=selection, **options)

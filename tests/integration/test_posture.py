@@ -584,7 +584,7 @@ def test_the_command_says_what_to_do(server: ScriptedServer, served: Served, roo
     code, printed = command(f"127.0.0.1:{port}", *root)
     assert code == 1
     assert "  USER before TLS accepted\n" in printed
-    found = "The server asks for a password or an access token without TLS: whoever is on the way can read it."
+    found = "The server asks for a password or an access token without TLS: anyone on the network path can read it."
     assert f"Found: 1 finding\n  - {found}\n" in printed
     assert printed.endswith("(RFC 2595 section 2.3, RFC 8314 section 4.1, RFC 7628 section 5)\n")
     narrow = command(f"127.0.0.1:{port}", *root, "--width", "60")[1].replace("x" * 70, "").replace("X" * 70, "")

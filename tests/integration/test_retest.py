@@ -257,7 +257,7 @@ def test_suspended_and_unknown_targets(retest: Retest, run: Run, night: Night) -
     ended = retest("mail-oslo")
     assert (ended.code, ended.err) == (
         3,
-        "mail-oslo: suspended, so it is not tested. First `popwatch resume mail-oslo`.\n",
+        "mail-oslo: suspended, so it is not tested. Run `popwatch resume mail-oslo` first.\n",
     )
     with time_machine.travel(night.now, tick=False):
         run("resume", "mail-oslo")

@@ -57,7 +57,7 @@ ASSUMED = (
 )
 ASSUMED_OF_LOGINS = (
     f"A login takes {LOGIN_SECONDS:.1f} s more, and is accepted.",
-    "Parameter Store keeps credentials for nothing.",
+    "Parameter Store keeps credentials free of charge.",
     "KMS charges for decrypting one, once in each execution environment.",
 )
 ASSUMED_OF_NAT = (

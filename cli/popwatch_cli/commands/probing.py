@@ -114,7 +114,9 @@ Examples:
 @click.option("--all-addresses", is_flag=True, help="Test every address of the host, and name those that fail.")
 @click.option("--login", is_flag=True, help="Log in as well; asks for the password. Needs TLS that is verified.")
 @click.option("--user", metavar="USER", help="With --login: the user to log in as.")
-@click.option("--credential", metavar="NAME", help="With --login: a login that `popwatch credentials put` has stored.")
+@click.option(
+    "--credential", metavar="NAME", help="With --login: a credential that `popwatch credentials put` has stored."
+)
 @click.option(
     "--mechanism",
     type=Choice(Mechanism),
@@ -186,7 +188,9 @@ def test(
     """
     _refuse_idle_options(context)
     if plugin and len(options["expect"]) > 1 and not options["all_texts"]:
-        raise click.UsageError("popwatch demands each text of -e, check_pop only one without -A: add -A, or leave one.")
+        raise click.UsageError(
+            "popwatch demands each text of -e, check_pop only one without -A: add -A, or give only one."
+        )
     if file:
         sys.exit(test_file(file, in_flight, as_json=as_json))
     choice = context.find_object(StackChoice) or StackChoice()

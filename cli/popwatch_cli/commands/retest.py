@@ -88,7 +88,7 @@ def retest(choice: Any, *, selection: Selection, timeout: timedelta | None, as_j
     chosen = {name: found[name] for name in sorted(found, key=natural_order)}
     targets = {name: target for name, target in chosen.items() if target.policy.enabled}
     for name in (name for name in chosen if name not in targets):
-        say(f"{whole(name)}: suspended, so it is not tested. First `popwatch resume {quote(name)}`.", err=True)
+        say(f"{whole(name)}: suspended, so it is not tested. Run `popwatch resume {quote(name)}` first.", err=True)
     if not targets:
         sys.exit(UNKNOWN_CODE)
     wait = timeout or PATIENCE + timedelta(seconds=max(target.max_test_seconds for target in targets.values()))

@@ -382,7 +382,7 @@ def _metrics(evidence: Evidence) -> RuleResult | None:
     figures = {f"{metric.namespace} {metric.name}": _is_there(metric) for metric in evidence.metrics}
     if not missing:
         rare = [metric.name for metric in evidence.metrics if not metric.arrives]
-        seldom = f" ({', '.join(rare)}: by others with the same dimensions, as they are sent only at need)"
+        seldom = f" ({', '.join(rare)}: by others with the same dimensions, as they are rarely sent)"
         sentence = f"All {counted(count, 'metric')} of the stack's alarms arrive{seldom if rare else ''}."
         return _passed(sentence, **figures)
     elsewhere = [metric.name for metric in missing if metric.elsewhere]
@@ -393,7 +393,7 @@ def _metrics(evidence: Evidence) -> RuleResult | None:
         return _failed(what, "Deploy this version again: the alarm sees nothing.")
     own = [metric for metric in evidence.metrics if metric.namespace == "popwatch"]
     if evidence.is_local and len(evidence.ticks) >= 2 and not any(metric.arrives for metric in own):
-        return _not_shown("it makes no metrics of the function's log, and its alarms know no metric math.")
+        return _not_shown("it makes no metrics from the function's log, and its alarms do not support metric math.")
     if not evidence.over:
         return None
     names = ", ".join(metric.name for metric in missing)

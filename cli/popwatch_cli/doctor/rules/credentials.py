@@ -9,13 +9,14 @@ from popwatch.model.credential_state import CredentialState
 from popwatch.model.text import clean, counted, how_often
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind, some, warning
 
-SHOWN = 300
+DETAIL_LENGTH = 300
+"""Characters of a detail that are shown."""
 
 LOOK = "See whether the authentication and the mailboxes of its server work."
 
 RARELY = "It is tried again, more and more rarely: `popwatch retest ID` of a target does so at once."
 
-NEWER = "One that was stored since then is tried with the next login."
+NEWER = "A revision that was stored since then is tried with the next login."
 
 
 def check_credentials(
@@ -24,26 +25,26 @@ def check_credentials(
     """The credentials that cannot be used, or that servers refuse; `users` are the targets of each by its name."""
     for state in states:
         names = users[state.name]
-        shown = clean(state.name, SHOWN)
+        shown = clean(state.name, DETAIL_LENGTH)
         put = f"Store the right one: `popwatch credentials put {quote(shown)} --user USER`."
         if state.problem_since and now - state.problem_since >= REPORTED_AFTER:
             yield warning(
                 FindingKind.CREDENTIAL_UNUSABLE,
                 f"The credential {shown} could not be used when it was last read, since "
-                f"{state.problem_since:%Y-%m-%d %H:%M} UTC ({clean(state.problem, SHOWN)}): "
+                f"{state.problem_since:%Y-%m-%d %H:%M} UTC ({clean(state.problem, DETAIL_LENGTH)}): "
                 f"{counted(len(names), 'target is', 'targets are')} tested without a login.",
                 "See whether it is there with `popwatch credentials list`, and what the function's log says. "
                 f"{put} {NEWER}",
                 names,
             )
         refusals = [one for one in state.refusals if one.repeated] if state.was_accepted else []
-        which = clean(state.shown, SHOWN + len(state.shown) - len(state.name))
+        which = clean(state.shown, DETAIL_LENGTH + len(state.shown) - len(state.name))
         if state.blocked:
             how = "refused" if state.certain else "refused or not answered"
             yield warning(
                 FindingKind.CREDENTIAL_REFUSED,
                 f"The credential {which} was {how} {how_often(state.rejections)}, "
-                f"last by {clean(state.rejected_by, SHOWN)}: "
+                f"last by {clean(state.rejected_by, DETAIL_LENGTH)}: "
                 f"{counted(len(names), 'target is', 'targets are')} tested without a login.",
                 f"{put} {NEWER}"
                 if state.certain

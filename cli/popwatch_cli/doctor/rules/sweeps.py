@@ -45,7 +45,7 @@ def check_checkpoint(last_tick: datetime | None, now: datetime, damage: str = ""
     elif now - last_tick > LATE_AFTER:
         yield warning(
             FindingKind.SWEEPS_LATE,
-            f"The last sweep was {duration(now - last_tick)} ago: a tick was missed or takes long.",
+            f"The last sweep was {duration(now - last_tick)} ago: a tick was missed, or its sweep takes long.",
             "Run `popwatch doctor` again in a minute. If the finding remains, the function's log shows why.",
         )
 

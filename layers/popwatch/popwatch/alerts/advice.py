@@ -33,14 +33,14 @@ ADVICE = {
     "tls-version-unsupported": "The server is old: accept its version with {tls_min=1.0} or 1.1, or update it.",
     "tls-legacy-renegotiation": "Update the server, or accept it as it is with {legacy_renegotiation=true}.",
     "tls-client-certificate-required": (
-        "The server admits only clients with a certificate, which popwatch does not have: watch another port of it."
+        "The server admits only clients with a certificate, which popwatch does not have: watch another of its ports."
     ),
     "tls-alert-handshake-failure": (
         "There is no cipher in common: popwatch needs ECDHE with AES or ChaCha20; {tls_min=1.0} allows older ones."
     ),
     "tls-alert-unrecognized-name": "The server does not serve this name: give another with {tls_name}.",
     "mailbox-too-full": "No one deletes its mail, or more comes than usual: see the mailbox, or raise its limit.",
-    "too-slow": "It answers, but slower than its `max_rtt_ms` allows: see its load, and the network to it.",
+    "too-slow": "It answers, but slower than its `max_rtt_ms` allows: see its load, and the network path to it.",
     "no-quit-reply": "If this server never answers QUIT, do not wait for the reply: {check_quit=false}.",
     "no-login-reply": "The server greets, and what is behind it does not answer: see the mail store, and its log.",
     "closed-before-login-reply": "The server ended the connection at the login: its log says why.",
@@ -54,8 +54,8 @@ ADVICE = {
     "stat-refused": "The user is logged in, but the mailbox cannot be read: see the mail store.",
     "stls-refused": "The server refuses STLS on this port: use {tls=implicit} on port 995.",
     "stls-injection": (
-        "Plain text followed the reply to STLS, before TLS began: someone on the way may add commands (CVE-2011-0411), "
-        "or the server is faulty. Use {tls=implicit} on port 995, and update the server."
+        "Plain text followed the reply to STLS, before TLS began: someone on the network path may add commands "
+        "(CVE-2011-0411), or the server is faulty. Use {tls=implicit} on port 995, and update the server."
     ),
     "tls-certificate-not-yet-valid": CHAIN_ADVICE["tls-certificate-not-yet-valid"],
     "service-unavailable": "The server answers, but says that it cannot serve clients now.",

@@ -254,8 +254,8 @@ def _state(context: AlertContext) -> str:
 def _throttled_next(context: AlertContext) -> str:
     until = _held_until(context)
     return (
-        f"With the first test from {utc(until)} on you receive an alert that says what was held back, and its state. "
-        "Tests continue, and every result is recorded: `popwatch history` shows them."
+        f"With the first test from {utc(until)} on you receive an alert that says what was held back, and the target's "
+        "state. Tests continue, and every result is recorded: `popwatch history` shows them."
     )
 
 

@@ -311,9 +311,9 @@ def _with_tried_login(before: Health, outcome: Outcome, now: datetime) -> Health
 
 
 def _login_at(before: Health, outcome: Outcome, now: datetime) -> datetime | None:
-    """When the last login outside the slots was tried, after a passed test: one of a target that is up is in its slot.
+    """When the last login outside the target's slots was tried, after a passed test.
 
-    The time of each login would be a write of the record for each.
+    A target that is up logs in at its slots: to store these times would be a write of its record for each.
     """
     return now if outcome.login and before.state is not State.UP else before.login_at
 

@@ -218,7 +218,7 @@ def why_it_waits(state: CredentialState, target_id: str, until: datetime | None)
 
 
 def with_skipped_login(outcome: Outcome, health: Health, why: str) -> Outcome:
-    """The outcome of a test that greets in an outage of the login, as its credential waits after a refusal.
+    """The outcome of a test without a login in an outage of the login, as its credential waits after a refusal.
 
     It counts as failed: else the outage of a server that gives no reason would be reported once it may be asked again.
     It has the error and the reason of the login that failed last; `why` as `why_it_waits` has it. While it recovers its
@@ -234,7 +234,7 @@ def with_skipped_login(outcome: Outcome, health: Health, why: str) -> Outcome:
 
 
 def without_login(outcome: Outcome, problem: CredentialProblem | None) -> Outcome:
-    """The outcome of a test that greets and ends an outage of the login, as no login can be tested any more.
+    """The outcome of a test that ends an outage of the login, as no login can be tested any more.
 
     Without a `problem` the target has no `login` any more.
     """
@@ -243,7 +243,7 @@ def without_login(outcome: Outcome, problem: CredentialProblem | None) -> Outcom
 
 
 def in_order(state: CredentialState, target_ids: Iterable[str], failed_earlier: Set[str] = frozenset()) -> list[str]:
-    """Targets in the order in which they may try a credential: the one that tried last, to no end, comes last.
+    """Targets in the order in which they may try a credential: the one whose attempt failed last comes last.
 
     Those that refuse it, and those in `failed_earlier`, as `may_use` has it, come after all others.
     """

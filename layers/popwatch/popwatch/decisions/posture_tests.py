@@ -37,7 +37,7 @@ def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
 
     Only while it is up. Nothing is stored of when that was: of each day one of the target's own slots has the test, as
     with logins, and a day on which that slot is lost, or fails, is left out. What got worse is asked again with the
-    next tests, so that an alert says what is so and not what was so once.
+    next tests, so that an alert reports what is so now.
     """
     if not target.posture or health.state is not State.UP:
         return False

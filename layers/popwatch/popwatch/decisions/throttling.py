@@ -35,7 +35,7 @@ def throttle(before: Health, judgement: Judgement, policy: Policy, now: datetime
     alerts count as sent: the outage goes on as usual.
     """
     held, due, full_at = before.throttled, judgement.alert, before.allowance_full_at
-    if not policy.max_alerts:  # its user wants no alerts: neither those that are held nor that they are
+    if not policy.max_alerts:  # its user wants no alerts: neither the held ones, nor one that says that they are held
         held = None
     if held is None and due is None:
         return _with(judgement, None, full_at if full_at and full_at > now else None, None)

@@ -427,11 +427,11 @@ _WORDINGS = {
         "The server does not offer STLS: on this port nothing can be encrypted.",
         "STLS is gone: the server offered it before, and refuses it now.",
         "RFC 2595 section 4, RFC 8314 section 4.1",
-        "Switch TLS on in the server's configuration, and look for a device on the way that removes STLS. Until then"
-        " a client that does not insist on TLS sends its password in the clear.",
+        "Switch TLS on in the server's configuration, and look for a device on the network path that removes STLS."
+        " Until then a client that does not insist on TLS sends its password in the clear.",
     ),
     PostureIssue.PLAINTEXT_LOGIN: _Wording(
-        "The server asks for a password or an access token without TLS: whoever is on the way can read it.",
+        "The server asks for a password or an access token without TLS: anyone on the network path can read it.",
         "The server asks for a password or an access token without TLS now; before, it refused.",
         "RFC 2595 section 2.3, RFC 8314 section 4.1, RFC 7628 section 5",
         "Let the server refuse logins without TLS (Dovecot 2.3: disable_plaintext_auth = yes; 2.4:"
@@ -497,8 +497,8 @@ _STLS_WITHOUT_TLS = _Wording(
     "STLS is as good as gone: the server accepts it, and TLS is then no longer established ({about}).",
     _WORDINGS[PostureIssue.STLS_GONE].source,
     "See the server's log: its certificate or its key may be missing or damaged, or one may not fit the other, as after"
-    " a renewal that failed. Fix that, and reload the server; if these are in order, look for a device on the way that"
-    " breaks TLS off. Until then a client that does not insist on TLS may send its password in the clear.",
+    " a renewal that failed. Fix that, and reload the server; if these are in order, look for a device on the network"
+    " path that breaks TLS off. Until then a client that does not insist on TLS may send its password in the clear.",
 )
 _PLAIN_TEXT_AFTER_STLS = _Wording(
     "The server accepts STLS, and plain text follows its reply before TLS ({about}): popwatch then stops.",
@@ -506,8 +506,8 @@ _PLAIN_TEXT_AFTER_STLS = _Wording(
     " followed.",
     _WORDINGS[PostureIssue.STLS_GONE].source,
     "See the server's log: it may say in that text that it cannot use its certificate or its key. Fix that, and reload"
-    " the server; if these are in order, update the server, or look for a device on the way that adds text. Until then"
-    " clients may refuse to go on, and one that does not insist on TLS may send its password in the clear.",
+    " the server; if these are in order, update the server, or look for a device on the network path that adds text."
+    " Until then clients may refuse to go on, and one that does not insist on TLS may send its password in the clear.",
 )
 """In place of the texts of a server that has no STLS."""
 

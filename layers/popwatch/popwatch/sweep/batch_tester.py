@@ -338,7 +338,7 @@ class BatchTester:
             if due is None and not self._batch.requested:
                 again.append(test)
         self._results.inconclusive += len(deferred)
-        _log.error("Nearly all tests failed at the network, perhaps our own. They are not counted as failures.")
+        _log.error("Nearly all tests failed with network errors, perhaps of popwatch's own network: they do not count.")
         if again:
             next_tick = self._batch.next_tick
             batch = self._batch.of(next_tick, again)
@@ -448,7 +448,7 @@ class BatchTester:
             )
 
     def _last_good(self, target: Target) -> tuple[datetime, float] | None:
-        """The last passed test of a target whose test before this one passed: that was for its slot before this test.
+        """The last passed test of a target whose test before this one passed: it was made for the slot before this one.
 
         One that a changed item caused between two slots is in the record, as any passed test with a changed item.
         """

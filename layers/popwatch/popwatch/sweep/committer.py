@@ -142,7 +142,7 @@ class Committer:
     def _present_policy(self, target: Target) -> Policy:
         """The target's policy with the interventions that its item has now; not enabled if the item is gone.
 
-        One read for each alert, so that none is decided once `popwatch silence` has returned.
+        It is read before each alert, so that none is committed after `popwatch silence` has returned.
         """
         try:
             item = self._store.read_target(target.target_id)

@@ -149,7 +149,7 @@ class Sweep:
         began = self._clock()
         checkpoint, records = self._store.read_records()
         if checkpoint.tick and checkpoint.tick >= tick:
-            _log.info("The tick has been completed before.", extra={"tick": iso(tick)})
+            _log.info("This tick was completed before: nothing is done.", extra={"tick": iso(tick)})
             return InvocationStats(tick)
         _refuse_unless_current(tick, began)
         defaults, items = self._store.read_targets()
@@ -218,7 +218,7 @@ class Sweep:
     def test_postures(self) -> None:
         """Test the postures that are due, once all else of this invocation is done and published: it waits for servers.
 
-        No fault of these has the tick repeated.
+        An exception here does not cause the tick to be repeated.
         """
         probe_postures, due = self._dependencies.probe_postures, self._due_postures
         if probe_postures is None or not due:
@@ -238,7 +238,9 @@ class Sweep:
         try:
             return self._committer.commit_posture(target, record, posture)
         except (CommitError, BotoCoreError, ClientError):
-            _log.exception("A posture could not be kept.", extra={"target_id": record.target_id})
+            _log.exception(
+                "A posture could not be stored. It is tested again the next day.", extra={"target_id": record.target_id}
+            )
             return False
 
     def run_hour(self, work: RollupJob) -> None:

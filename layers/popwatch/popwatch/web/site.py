@@ -99,7 +99,7 @@ def _view_of(request: Request) -> str:
 def _post(authentication: Authentication, request: Request) -> Response:
     """Sign in or out. Browsers say where a form comes from (Fetch Metadata): one of another site is refused."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return Response(403, b"Forms of other sites are refused.\n")
+        return Response(403, b"Forms from other sites are refused.\n")
     if len(request.body) > LARGEST_BODY:
         return Response(413, b"The request is too large.\n")
     match request.path:
