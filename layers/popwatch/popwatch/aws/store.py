@@ -659,7 +659,7 @@ class Store:
         self.damaged[table, key] = clean(str(error), WHY_SHOWN)
         shown = {"table": table, "key": clean(key, KEY_SHOWN), "why": self.damaged[table, key]}
         _log.error(
-            "An item cannot be read, and is ignored. The next sweep replaces it in Status; correct or delete any other.",
+            "An item cannot be read, and is ignored. A sweep replaces it in Status; correct or delete any other.",
             extra=shown,
         )
 
