@@ -606,8 +606,8 @@ NOTHING = "on this port nothing can be encrypted."
             "injection",
             (
                 "accepted, and TLS is then not tried: Plain text came after the reply to STLS.",
-                "The server accepts STLS, and plain text follows its reply before TLS (stls-injection): popwatch goes"
-                " no further then.",
+                "The server accepts STLS, and plain text follows its reply before TLS (stls-injection): popwatch"
+                " then stops.",
             ),
         ),
         (
