@@ -15,7 +15,7 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
 from popwatch.decisions.batches import PlannedTest, Work
-from popwatch.decisions.judging import judge
+from popwatch.decisions.judging import TICK, judge
 from popwatch.decisions.planning import Plan
 from popwatch.model.health import Judgement, State
 from popwatch.model.messages import AlertMessage, Topic
@@ -242,11 +242,18 @@ class JudgedOtherwise(Committer):
     """A test is judged as if it, or its target, were another."""
 
     def commit(
-        self, test: PlannedTest, outcome: Outcome, judgement: Judgement, tick: datetime, last_good: LastGood
+        self,
+        test: PlannedTest,
+        outcome: Outcome,
+        judgement: Judgement,
+        tick: datetime,
+        last_good: LastGood,
+        *,
+        to_next_tick: timedelta = TICK,
     ) -> Record | None:
         other = self._other(test)
         judgement = judge(other.record.health, outcome, other.target.policy, tick, other.failing_parent)
-        return super().commit(other, outcome, judgement, tick, last_good)
+        return super().commit(other, outcome, judgement, tick, last_good, to_next_tick=to_next_tick)
 
     def _other(self, test: PlannedTest) -> PlannedTest:
         raise NotImplementedError

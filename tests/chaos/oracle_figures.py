@@ -147,7 +147,8 @@ def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Ite
         yield f"the address is {said.address}, not {test.address}"
     last = message.number >= policy.max_alerts
     seconds = policy.delay_lost if last else policy.delay_down
-    wait = timedelta(seconds=seconds if seconds < 60 else ceil(seconds / 60) * 60)
+    wait = _until_next(test.tick.second, seconds)
+    following = wait + (policy.failures_per_alert - 1) * _until_next(0, seconds)
     if said.own:
         if said.next_test is None or abs(said.next_test - test.began - wait) > SECOND:
             yield f"next test at {said.next_test}, not {test.began + wait}"
@@ -158,10 +159,13 @@ def _wrong_in_down(run: Run, message: Message, said: Figures, test: Test) -> Ite
         yield f"next test at {said.next_at}, not {test.began + wait}"
     if said.last_alert != last:
         yield f"last alert: {said.last_alert}"
-    if not last and not (
-        said.following_number == message.number + 1 and agrees(said.following, wait * policy.failures_per_alert)
-    ):
-        yield f"alert {said.following_number} follows in about {said.following}, not {wait * policy.failures_per_alert}"
+    if not last and not (said.following_number == message.number + 1 and agrees(said.following, following)):
+        yield f"alert {said.following_number} follows in about {said.following}, not {following}"
+
+
+def _until_next(second: int, delay: int) -> timedelta:
+    """From a test at a second of its minute to the next: a delay of a minute or more ends at a tick, a whole minute."""
+    return timedelta(seconds=delay if delay < 60 else ceil((second + delay) / 60) * 60 - second)
 
 
 def _wrong_in_recovered(run: Run, said: Figures, failure_indexes: Sequence[int]) -> Iterator[str]:

@@ -301,7 +301,7 @@ def dead_letters(stack: Deployed) -> Iterator[None]:
     assert {left[name] for name in left if name.startswith("ApproximateNumber")} == {"0"}
 
 
-@doctor_case(2, " is in the future: when the last sweep was is not known.")
+@doctor_case(2, " is in the future: the time of the last sweep is unknown.")
 def sweeps_ahead(stack: Deployed) -> Iterator[None]:
     checkpoint = stack.store.read_records()[0]
     stack.store.put_checkpoint(replace(checkpoint, tick=datetime.now(UTC) + timedelta(days=2)))

@@ -113,7 +113,7 @@ def test_each_field_has_its_effect(stack: Deployed, server: ScriptedServer) -> N
     assert texts["written is back"].startswith("written was down for 1 min. See https://wiki.example.net/mail.")
     assert any("written works" in sms.text for sms in stack.feed.receive_sms())
     assert "Reason: too-slow" in texts["DOWN 1/2: too-slow"]
-    assert "in the last test more than the limit (`slow_rtt_ms`), which is 600 ms now." in texts["SLOW: slow"]
+    assert "It exceeded the limit (`slow_rtt_ms`), which is now 600 ms." in texts["SLOW: slow"]
     assert "2 failed tests, 1 passed between them" in texts["DOWN 2/2: recovering"]
     assert f"Passed at {base + timedelta(minutes=4):%Y-%m-%d %H:%M:%S} UTC" in texts["UP again: recovering"]
     assert f"Confirmed at {base + timedelta(minutes=5):%Y-%m-%d %H:%M:%S} UTC" in texts["UP again: recovering"]

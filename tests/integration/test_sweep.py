@@ -18,8 +18,10 @@ from popwatch.decisions.batches import PlannedTest, RollupJob
 from popwatch.decisions.judging import judge
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
+from popwatch.model.records import PublishedAlert
 from popwatch.model.samples import Sample
 from popwatch.model.targets import parse_target
+from popwatch.model.text import duration
 from popwatch.sweep.committer import Committer
 from popwatch.sweep.outbox import OutboxDelivery
 from tests.integration.world import MINUTE, NOON, World, batch_of_queue, new_world
@@ -232,6 +234,31 @@ def test_stale_message_tests_nothing(world: World) -> None:
     world.now = retest.tick + timedelta(minutes=5)
     world.do(retest)
     assert len(world.tested) == tested
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent", "following", "later"),
+    [
+        ({"delay_warn": 25}, 230, 300, 190),
+        ({"delay_warn": 20, "delay_down": 90}, 220, 360, 380),
+        ({"delay_warn": 50, "failures_per_alert": 2}, 230, 300, 130),
+        ({"delay_warn": 20, "delay_down": 45}, 220, 265, 135),
+        ({}, 300, 360, 180),
+    ],
+)
+def test_an_alert_says_when_the_next_test_is(
+    world: World, fields: dict[str, int], sent: int, following: int, later: int
+) -> None:
+    """Seconds from noon of the alert and of the next test, also after one between two ticks; and to the next alert."""
+    world.put_target("a", **fields)
+    run(world, 3)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    run(world, 6, start=3)
+    [first, *_] = [event.what for event in world.store.read_events("a") if isinstance(event.what, PublishedAlert)]
+    assert f"Next test in {duration(timedelta(seconds=following - sent))}, " in first.message.email
+    assert f"follows in about {duration(timedelta(seconds=later))} if" in " ".join(first.message.email.split())
+    made = [(at - NOON).total_seconds() for at, _ in world.tested]
+    assert made[made.index(sent) + 1] == following
 
 
 @pytest.mark.parametrize("delay", [10, 15, 20, 30, 45, 59])

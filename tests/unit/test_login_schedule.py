@@ -253,7 +253,7 @@ def test_an_alert_says_when_the_next_login_and_the_next_alert_are(
         next_login = next(login for login in logins if login > said.now)
         late = next_login - (said.next_login_from or said.next_test_at)
         assert timedelta() <= late < timedelta(seconds=delay_down)
-        assert after.now == said.now + said.next_failure_in * failures_per_alert
+        assert after.now == said.now + said.next_alert_in
 
 
 def test_a_target_that_fails_otherwise_is_not_logged_in_to() -> None:

@@ -44,8 +44,8 @@ def test_everything_new_is_tested_at_the_first_tick() -> None:
 def test_later_tests_get_their_own_time() -> None:
     """A failing target whose next test lies between the ticks is planned for that time."""
     health = Health(State.WARN, NOON, failures=1, next_test_at=NOON + timedelta(seconds=30))
-    records = {"a": Record("a", 3, BEFORE + timedelta(seconds=30), health)}
-    found = plan(NOON, BEFORE, targets("a", delay_warn=60), records, {})
+    records = {"a": Record("a", 3, BEFORE + timedelta(seconds=31), health)}
+    found = plan(NOON, BEFORE, targets("a", delay_warn=59), records, {})
     assert names(found) == []
     [later] = found.later
     assert (later.tick, later.next_tick) == (NOON + timedelta(seconds=30), NOON + timedelta(seconds=60))

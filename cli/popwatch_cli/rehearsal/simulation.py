@@ -68,7 +68,7 @@ def simulate(
             due = next_due(target.target_id, health, policy, tested_tick=tested_tick, after=tick - TICK, tick=tick)
         while due is not None and target.policy.at(due).enabled:
             outcome = _failed(due, error) if began < due < ended else _passed(due, rtt_ms)
-            step = _simulate_test(target, health, outcome, due, stack)
+            step = _simulate_test(target, health, outcome, stack, to_next_tick=tick + TICK - due)
             yield step
             health, tested_tick = step.health, due
             pending = health.recovery or health.ended_outage
@@ -110,8 +110,11 @@ def first_alert(
     return next((step for step, message in downs if receives(message)), None)
 
 
-def _simulate_test(target: Target, health: Health, outcome: Outcome, now: datetime, stack: str) -> SimulatedTest:
-    judgement = judge(health, outcome, target.policy, now)
+def _simulate_test(
+    target: Target, health: Health, outcome: Outcome, stack: str, *, to_next_tick: timedelta
+) -> SimulatedTest:
+    now = outcome.started_at
+    judgement = judge(health, outcome, target.policy, now, to_next_tick=to_next_tick)
     message = render(target, health, judgement, outcome, now, stack=stack) if judgement.alert else None
     return SimulatedTest(now, outcome.passed, judgement.health, message)
 

@@ -88,7 +88,7 @@ def _down_next(context: AlertContext) -> str:
     if number >= policy.max_alerts:
         until = "it recovers" if policy.alert_recovery else "it has recovered and fails again"
         return f"{next_test} This was the last alert of this outage. Tests continue; no further alerts until {until}."
-    interval = duration(context.next_failure_in * policy.failures_per_alert)
+    interval = duration(context.next_alert_in)
     return f"{next_test} Alert {number + 1} of {policy.max_alerts} follows in about {interval} if it goes on failing."
 
 

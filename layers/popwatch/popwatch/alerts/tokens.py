@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from popwatch.alerts.templates import TemplateError, fill
+from popwatch.decisions.judging import time_to_next_test
 from popwatch.decisions.schedule import login_postponed_until, next_test_by
 from popwatch.model.health import Alert, AlertEvent, EndedOutage, Health, Judgement
 from popwatch.model.interventions import Acknowledgement
@@ -119,6 +120,13 @@ class AlertContext:
         wait = self.next_test_at - self.now
         login_from = self.next_login_from
         return wait * ceil((login_from - self.now) / wait) if login_from else wait
+
+    @property
+    def next_alert_in(self) -> timedelta:
+        """How long it takes about until so many more tests can fail as this one did that the next alert is due."""
+        health, policy = self.judgement.health, self.target.policy
+        between = self.next_failure_in if self.next_login_from else time_to_next_test(health, policy)
+        return self.next_failure_in + (policy.failures_per_alert - 1) * between
 
     @property
     def alert_id(self) -> str:

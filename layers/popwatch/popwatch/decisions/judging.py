@@ -30,6 +30,7 @@ from popwatch.decisions.early_warnings import (
 )
 from popwatch.decisions.throttling import throttle
 from popwatch.model.health import (
+    FAILING,
     UNTESTED,
     Alert,
     AlertEvent,
@@ -61,11 +62,13 @@ def judge(
     failing_parent: str = "",
     *,
     silenced: bool = False,
+    to_next_tick: timedelta = TICK,
 ) -> Judgement:
     """The judgement of `outcome`, of a test that began at `now`, on `health` under `policy`.
 
     `failing_parent` is the target that this one depends on, if that was failing when the test was planned. `silenced`
     says that the target has been silenced since: the outcome counts, and the alerts that it would cause are held.
+    `to_next_tick` is as `time_to_next_test` has it.
     """
     if policy.in_maintenance(now):
         return _maintain(health, outcome, policy, now)
@@ -75,7 +78,7 @@ def judge(
     if leaves_login_unconfirmed(before, outcome, policy):
         after = replace(
             _with_tried_login(before, outcome, now),
-            next_test_at=now + time_to_next_test(before, policy),
+            next_test_at=now + time_to_next_test(before, policy, to_next_tick),
             passes_in_outage=before.passes_in_outage + 1,
         )
         return Judgement(after, _transition(health, after, now, outcome))
@@ -86,7 +89,9 @@ def judge(
     else:
         after, event = _fail(_with_login(before, outcome, now), policy, now, failing_parent, silenced=silenced)
     since = _since(health, after.state, now)
-    if after.since != since:  # every test of every target gets here, and `replace` costs microseconds
+    if after.state in FAILING:
+        after = replace(after, since=since, next_test_at=now + time_to_next_test(after, policy, to_next_tick))
+    elif after.since != since:  # every test of every target gets here, and `replace` costs microseconds
         after = replace(after, since=since)
     judged = Judgement(after, _transition(health, after, now, outcome), _alert(event, before, after, policy, now))
     return throttle(before, judged, policy, now, silenced=silenced)
@@ -136,10 +141,13 @@ def delay_seconds(health: Health, policy: Policy) -> int:
             assert_never(unknown)
 
 
-def time_to_next_test(health: Health, policy: Policy) -> timedelta:
-    """From a test to the next, at the latest: a delay of a minute or more ends at a tick."""
+def time_to_next_test(health: Health, policy: Policy, to_next_tick: timedelta = TICK) -> timedelta:
+    """From a test to the next, at the latest: a delay of a minute or more ends at a tick.
+
+    `to_next_tick` is the time from the test to the next tick: less than a minute if it was made between two ticks.
+    """
     delay = timedelta(seconds=delay_seconds(health, policy))
-    return delay if delay < TICK else ceil(delay / TICK) * TICK
+    return delay if delay < TICK else to_next_tick + ceil((delay - to_next_tick) / TICK) * TICK
 
 
 def _resumed(health: Health) -> Health:
@@ -175,7 +183,6 @@ def _pass(
     recovery = _recovery(before, outcome, policy, now)
     if recovery:
         after = replace(_with_tried_login(before, outcome, now), recovery=recovery, login_failure=None)
-        after = replace(after, next_test_at=now + time_to_next_test(after, policy))
         return _report_beside_outage(after, policy, now, silenced=silenced)
     chain, days = outcome.certificates, policy.certificate_warn_days
     after = Health(
@@ -290,7 +297,7 @@ def _fail(
         sent = before.alerts_sent + 1
         after = replace(after, state=State.DOWN, alert_held=False, alerts_sent=sent, alerted_at_failures=after.failures)
         event = AlertEvent.DOWN
-    return replace(after, next_test_at=now + time_to_next_test(after, policy)), event
+    return after, event
 
 
 def _with_login(before: Health, outcome: Outcome, now: datetime) -> Health:

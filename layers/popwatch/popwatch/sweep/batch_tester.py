@@ -355,14 +355,17 @@ class BatchTester:
         if self._batch.requested and outcome.error and not counts_if_failed(test, tick):
             return
         health = with_present_posture(test.target, test.record.health)
-        judgement = judge(health, outcome, policy, began, test.failing_parent)
+        until = self._batch.next_tick - tick
+        judgement = judge(health, outcome, policy, began, test.failing_parent, to_next_tick=until)
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
         same = test.record.config_fingerprint == config_fingerprint(test.target)
         if outcome.passed and same and changes_nothing(test.record.health, judgement):
             if not self._batch.requested:
                 self._plan_retest(test, replace(test.record, health=judgement.health), tick)
         else:
-            commit = pool.submit(self._committer.commit, test, outcome, judgement, tick, self._last_good)
+            commit = pool.submit(
+                self._committer.commit, test, outcome, judgement, tick, self._last_good, to_next_tick=until
+            )
             self._commits[commit] = test
             commit.add_done_callback(self._committed.put)
 

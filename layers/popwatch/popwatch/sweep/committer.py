@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache as cached
+from functools import partial
 from threading import Lock
 
 from botocore.exceptions import ClientError
 
 from popwatch.aws.store import WRITE_ATTEMPTS, Store
 from popwatch.decisions.batches import PlannedTest
-from popwatch.decisions.judging import forget, judge, suspend
+from popwatch.decisions.judging import TICK, forget, judge, suspend
 from popwatch.decisions.posture_tests import with_posture, with_present_posture
 from popwatch.decisions.schedule import is_due
 from popwatch.model.health import AlertEvent, Health, Judgement, State
@@ -56,21 +57,30 @@ class Committer:
         self.transitions: Counter[State] = Counter()
 
     def commit(
-        self, test: PlannedTest, outcome: Outcome, judgement: Judgement, tick: datetime, last_good: LastGood
+        self,
+        test: PlannedTest,
+        outcome: Outcome,
+        judgement: Judgement,
+        tick: datetime,
+        last_good: LastGood,
+        *,
+        to_next_tick: timedelta = TICK,
     ) -> Record | None:
         """Commit the outcome of a test planned for `tick`, and deliver what it causes; the target's record after that.
 
-        None if the target has been suspended or removed since it was planned, so that nothing follows the test.
-        `judgement` is that of `test.record`. Changes nothing where the tick, or a later one, has been judged already.
+        `judgement` is that of `test.record`, and `to_next_tick` the time from `tick` to the next one. None if the
+        target has been suspended or removed since it was planned, so that nothing follows the test. Changes nothing
+        where the tick, or a later one, has been judged already.
         """
         target = test.target
+        judge_again = partial(judge, to_next_tick=to_next_tick)
         present = cached(lambda: self._present_policy(target))
         failing_now = cached(lambda: self._failing_now(test.parents))
 
         def decide(record: Record) -> Decision | None:
             found, health = judgement, with_present_posture(target, record.health)
             if record is not test.record:  # another writer came first: what the outcome means depends on its record
-                found = judge(health, outcome, target.policy, outcome.started_at, test.failing_parent)
+                found = judge_again(health, outcome, target.policy, outcome.started_at, test.failing_parent)
             # What people have done since the test was planned has effect at once.
             if found.alert or _ends_without_alert(record.health, found.health):
                 policy = present()
@@ -80,7 +90,7 @@ class Committer:
                 failing_parent = test.failing_parent
                 if found.alert and found.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
                     failing_parent = failing_parent or failing_now()
-                found = judge(health, outcome, policy, outcome.started_at, failing_parent, silenced=silenced)
+                found = judge_again(health, outcome, policy, outcome.started_at, failing_parent, silenced=silenced)
             before, found = _with_last_good(
                 record,
                 found,
