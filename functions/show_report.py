@@ -16,7 +16,14 @@ from function_log import new_logger
 from popwatch.aws.store import Store, Tables
 from popwatch.config import PageSettings
 from popwatch.web.authentication import Authentication, PageSecret
-from popwatch.web.http import Request, Response, cookies_of, query_of
+from popwatch.web.http import (
+    TOO_MANY_PARAMETERS,
+    Request,
+    Response,
+    TooManyParametersError,
+    cookies_of,
+    query_of,
+)
 from popwatch.web.site import Site
 from popwatch.web.views import Views
 
@@ -45,6 +52,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
     """Answer a request of the function's URL."""
     try:
         request = _from_url(event)
+    except TooManyParametersError:
+        return _to_url(TOO_MANY_PARAMETERS.finished(Request("GET", str(event.get("rawPath") or "/"))))
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return _to_url(_NOT_A_REQUEST.finished(_PLAIN))
     return _to_url(_sendable(_site().answer(request)))

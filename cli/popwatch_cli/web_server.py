@@ -10,7 +10,16 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from popwatch.web.http import LARGEST_BODY, Request, Response, cookies_of, is_cross_site, query_of
+from popwatch.web.http import (
+    LARGEST_BODY,
+    TOO_MANY_PARAMETERS,
+    Request,
+    Response,
+    TooManyParametersError,
+    cookies_of,
+    is_cross_site,
+    query_of,
+)
 from popwatch.web.site import Site
 from popwatch_cli.errors import UserError, user_message
 
@@ -93,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer("")
 
-    do_HEAD = do_GET
+    do_HEAD = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -106,13 +115,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing: the live view uses the terminal."""
 
     def _answer(self, body: str) -> None:
-        host = self.headers.get("Host", "").rpartition(":")[0]
+        host = self.headers.get("Host", "")
         try:
             request = _request(self, body)
+        except TooManyParametersError:
+            self._send(TOO_MANY_PARAMETERS.finished(Request(self.command, self.path.partition("?")[0])))
+            return
         except ValueError:
             self._send(NOT_UNDERSTOOD)
             return
-        if host not in ("127.0.0.1", "localhost"):
+        if not _is_own(host, self.server.server_port):
             self._send(WRONG_HOST.finished(request))
         elif is_cross_site(request.headers):
             self._send(CROSS_SITE.finished(request))
@@ -128,6 +140,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(response.body)
+
+
+def _is_own(host: str, port: int) -> bool:
+    """Whether a header `Host` names this machine; with port 80 browsers leave the port out (RFC 9110 section 7.2)."""
+    own = ("127.0.0.1", "localhost")
+    return host.rpartition(":")[0] in own or (port == 80 and host in own)
 
 
 def _answer(site: Site, request: Request) -> Response:

@@ -1,5 +1,6 @@
 """Whatever event the functions get: a clear ValueError or an answer, at once."""
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -152,6 +153,14 @@ def test_the_page_answers_any_event(event: Any) -> None:
     assert answer["statusCode"] in (200, 303, 304, 400, 401, 403, 404, 405, 413)
     assert "targets" not in json.dumps(answer)
     json.dumps(answer)
+
+
+def test_too_many_parameters_are_named() -> None:
+    """Not as an event that comes from elsewhere."""
+    url = {"requestContext": {"http": {"method": "GET"}}, "rawPath": "/api/timelines"}
+    answer = shown(url | {"rawQueryString": "id=a&" * (MAX_PARAMETERS + 1)})
+    assert answer["statusCode"] == 400
+    assert b"more than 100 parameters" in base64.b64decode(answer["body"])
 
 
 def test_passwords_of_any_length_are_wrong() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from http.client import HTTPConnection
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from popwatch.web.authentication import Authentication, PageSecret
 from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import SAMPLES_MAY_BE_LATE, Views
+from popwatch_cli.web_server import SiteServer
 from tests.integration.fleet import page_of, put_fleet, watch_for
 from tests.integration.world import TABLES, World
 
@@ -46,6 +48,35 @@ def test_the_server_answers_its_own_name_only(world: World) -> None:
             status, headers, body = ask(address, "/api/status", Host=host)
             assert (status, b"targets" in body) == (421, False)
             assert headers["content-security-policy"]
+
+
+def test_port_80_is_not_in_the_host(world: World) -> None:
+    """Browsers leave it out; of another port it must be there."""
+    with SiteServer(site(world), 0) as server:
+        address = server.address
+        Thread(target=server.serve_forever, daemon=True).start()
+        for port, status in ((8080, 421), (80, 200)):
+            server.server_port = port
+            assert {ask(address, "/", Host=host)[0] for host in ("127.0.0.1", "localhost")} == {status}
+        assert ask(address, "/", Host="evil.example.net")[0] == 421
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("DELETE", "/api/status", 405), ("POST", "/api/x", 405)])
+def test_errors_of_the_api_are_json(world: World, method: str, path: str, status: int) -> None:
+    """Those of the page are sentences."""
+    answer = site(world).answer(Request(method, path))
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/json")
+    assert answer.headers["Allow"] == "GET, HEAD"
+    assert json.loads(answer.body) == {"error": "Only GET and HEAD are allowed here."}
+    assert site(world).answer(Request(method, "/")).body == b"Only GET and HEAD are allowed here.\n"
+
+
+def test_too_many_parameters_are_named(world: World) -> None:
+    """In the API's form."""
+    with page_of(world) as address:
+        status, _, body = ask(address, "/api/timelines?" + "id=a&" * 101)
+    assert (status, json.loads(body)) == (400, {"error": "There are more than 100 parameters: send fewer."})
 
 
 @pytest.mark.parametrize(
@@ -86,7 +117,7 @@ def test_other_sites_are_refused(world: World, headers: dict[str, str], status: 
         ("GET", "/api/targets/%ff", 404),
         ("GET", "/api/timelines", 200),
         ("GET", "/api/timelines?id=unknown", 200),
-        ("PUT", "/api/status", 501),
+        ("PUT", "/api/status", 405),
         ("POST", "/sign-in", 405),
     ],
 )

@@ -7,8 +7,9 @@ Lines continue as in `mmap_fgets_multiline` of common/shared.c.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from popwatch.model.text import counted
 from popwatch_cli.files.entries import FileError
@@ -19,6 +20,9 @@ from popwatch_cli.target_items import shown, whole
 
 MAX_FILES = 20_000
 """Files and folders that are looked at: a main configuration may name the root of a file system."""
+
+MAX_NAMES = 200_000
+"""Names in all folders, also of files that are not read: a file system such as `/proc` has no end of them."""
 
 _DEFINE = re.compile(r"define\s+(\w+)\s*\{?\s*(.*)")
 _COMMENT = re.compile(r"(?<!\\);.*")
@@ -50,8 +54,15 @@ USES_PATTERNS, USES_ONLY_PATTERNS = "use_regexp_matching", "use_true_regexp_matc
 """Settings by which names of hosts and groups may be patterns, or all are; the second has no effect alone."""
 
 
+_Walk = Iterator["_Walk"]
+"""What a file or a folder has within it, in order: each file and each folder of these is another one."""
+
+
 class Files:
-    """The definitions of files, of folders, and of the files that these name; each file is read once."""
+    """The definitions of files, of folders, and of the files that these name; each file is read once.
+
+    Once there are too many or too large ones, nothing more is read.
+    """
 
     def __init__(self, warnings: ImportWarnings) -> None:
         self.definitions: list[Definition] = []
@@ -60,6 +71,8 @@ class Files:
         self._warnings = warnings
         self._seen: set[Path] = set()
         self._left = LARGEST_FILE
+        self._names_left = MAX_NAMES
+        self._limit = ""
         self._several = False
 
     def read(self, paths: Sequence[Path]) -> None:
@@ -67,53 +80,69 @@ class Files:
         if len(paths) == 1 and not paths[0].is_dir():
             content = read_given_bytes(paths[0])  # once: it may be a pipe
             self._several = _INCLUDES.search(content) is not None
-            self._read_file(paths[0], content)
+            _finish(self._opened_file(paths[0], lambda _: content))
             return
         self._several = True
         for path in paths:
-            if path.is_dir():
-                self._read_folder(path)
-            else:
-                self._read_file(path, read_given_bytes(path))
+            _finish(self._opened_folder(path) if path.is_dir() else self._opened_file(path, read_given_bytes))
 
-    def _read_folder(self, folder: Path) -> None:
+    def _opened_folder(self, folder: Path) -> _Walk:
         """All files of a folder and of its subfolders whose names end in `.cfg`, as Nagios does it."""
         if not self._is_new(folder):
-            return
+            return iter(())
         try:
             found = sorted(folder.iterdir())
         except OSError as error:
             raise FileError([f"{folder} cannot be read: {error.strerror}."]) from None
+        self._names_left -= len(found)
+        if self._names_left < 0:
+            self._stop(f"The folders have more than {MAX_NAMES:,} files: import some of them.")
+        return self._members(found)
+
+    def _members(self, found: Sequence[Path]) -> _Walk:
         for path in found:
+            if self._limit:
+                return
             if not path.name.startswith("."):
                 try:
-                    self._read_member(path)
+                    member = self._opened_member(path)
                 except (FileError, OSError) as error:
                     reason = whole(str(error).removeprefix(f"{path}: "))
-                    self._warnings.add(Place(str(path), 1), f"It is not read: {reason}")
+                    rest = ", nor what follows" if self._limit else ""
+                    self._warnings.add(Place(str(path), 1), f"It is not read{rest}: {reason}")
+                else:
+                    yield member
 
-    def _read_member(self, path: Path) -> None:
+    def _opened_member(self, path: Path) -> _Walk:
         if path.is_dir():
-            self._read_folder(path)
-        elif path.suffix == ".cfg" and path.is_file():
-            self._read_file(path, read_bytes(path))
+            return self._opened_folder(path)
+        return self._opened_file(path, read_bytes) if path.suffix == ".cfg" and path.is_file() else iter(())
 
     def _is_new(self, path: Path) -> bool:
         """Whether a file or folder is not read yet. Raises FileError if there are too many."""
+        if self._limit:
+            raise FileError([self._limit])
         real = path.resolve()
         if real in self._seen:
             return False
         self._seen.add(real)
         if len(self._seen) > MAX_FILES:
-            raise FileError([f"There are more than {MAX_FILES:,} files: import some of the folders."])
+            self._stop(f"There are more than {MAX_FILES:,} files: import some of the folders.")
         return True
 
-    def _read_file(self, path: Path, content: bytes) -> None:
+    def _stop(self, reason: str) -> NoReturn:
+        """Read nothing more. Raises FileError."""
+        self._limit = reason
+        raise FileError([reason])
+
+    def _opened_file(self, path: Path, read: Callable[[Path], bytes]) -> _Walk:
+        """The definitions of a file, and then what its settings name."""
         if not self._is_new(path):
-            return
+            return iter(())
+        content = read(path)
         self._left -= len(content)
         if self._left < 0:
-            raise FileError([f"The files are larger than {LARGEST_FILE // 1024 // 1024} MB together: import fewer."])
+            self._stop(f"The files are larger than {LARGEST_FILE // 1024 // 1024} MB together: import fewer.")
         file = str(path) if self._several else ""
         refuse_wide_text(str(path), content)
         try:
@@ -132,8 +161,6 @@ class Files:
             )
         definitions, settings = parse(text, file, self._warnings)
         self.definitions += definitions
-        for name, value, place in settings:
-            self._apply(name, value, place, path.parent)
         others = [
             place
             for name, _, place in settings
@@ -142,21 +169,33 @@ class Files:
         if others:
             sentence = f"{counted(len(others), 'setting')} of Nagios itself from here on: not imported."
             self._warnings.add(others[0], sentence)
+        return self._included(settings, path.parent)
 
-    def _apply(self, name: str, value: str, place: Place, folder: Path) -> None:
-        """Use a setting of the main configuration."""
-        if name in INCLUDED:
+    def _included(self, settings: Sequence[tuple[str, str, Place]], folder: Path) -> _Walk:
+        """Use settings, in order: a later one counts after the files that an earlier one includes."""
+        for name, value, place in settings:
+            if name not in INCLUDED:
+                self._apply(name, value, place)
+                continue
             path = folder / value
             try:
-                if not path.exists():
-                    raise FileError(["it does not exist here; import it by its name, too."])
-                if name.endswith("dir"):
-                    self._read_folder(path)
-                elif path.is_file():
-                    self._read_file(path, read_bytes(path))
+                included = self._opened(name, path)
             except (FileError, OSError, ValueError) as error:
                 self._warnings.add(place, f"{shown(value)} is not read: {whole(str(error).removeprefix(f'{path}: '))}")
-        elif name == "interval_length":
+            else:
+                yield included
+
+    def _opened(self, name: str, path: Path) -> _Walk:
+        """What a setting includes. Raises FileError, OSError or ValueError."""
+        if not path.exists():
+            raise FileError(["it does not exist here; import it by its name, too."])
+        if name.endswith("dir"):
+            return self._opened_folder(path)
+        return self._opened_file(path, read_bytes) if path.is_file() else iter(())
+
+    def _apply(self, name: str, value: str, place: Place) -> None:
+        """Use a setting of the main configuration that includes nothing."""
+        if name == "interval_length":
             try:
                 self.unit_seconds = max(1.0, float(int(value)))
             except ValueError:
@@ -167,6 +206,17 @@ class Files:
             self.has_only_patterns = _is_on(value)
         elif name in SWITCHES and value == "0":
             self._warnings.add(place, f"`{name}=0` is not imported: {SWITCHES[name]}.")
+
+
+def _finish(walk: _Walk) -> None:
+    """Go through a file or a folder and all within it, depth first; without recursion, as nothing bounds the depth."""
+    open_walks = [walk]
+    while open_walks:
+        inner = next(open_walks[-1], None)
+        if inner is None:
+            open_walks.pop()
+        else:
+            open_walks.append(inner)
 
 
 def _is_on(value: str) -> bool:

@@ -18,6 +18,8 @@ LARGEST_BODY = 10_000
 
 MAX_PARAMETERS = 100
 
+TEXT = "text/plain; charset=utf-8"
+
 _NEVER = re.compile(r"q=0(\.0*)?")
 
 SECURITY = {
@@ -53,7 +55,7 @@ class Response:
 
     status: int
     body: bytes = field(default=b"", repr=False)
-    media_type: str = "text/plain; charset=utf-8"
+    media_type: str = TEXT
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -66,18 +68,32 @@ class Response:
         """A redirect by GET. The location is relative, because the page may be below a path prefix."""
         return cls(303, headers={"Location": location, **headers})
 
+    def as_json(self) -> Self:
+        """The sentence of an error, as programs read it from the API."""
+        error = Response.of_json({"error": self.body.decode().strip()})
+        return replace(self, body=error.body, media_type=error.media_type)
+
     def with_headers(self, headers: Mapping[str, str]) -> Self:
         """A copy with further headers."""
         return replace(self, headers={**self.headers, **headers})
 
     def finished(self, request: Request) -> Self:
         """The response to send: with the headers of all responses, compressed if the client accepts that."""
+        if self.status >= 400 and self.media_type == TEXT and request.path.startswith("/api/"):
+            return self.as_json().finished(request)
         headers = {"Cache-Control": "no-store", "Content-Type": self.media_type, **SECURITY, **self.headers}
         response = replace(self, headers=headers)
         if len(self.body) < WORTH_COMPRESSING or not accepts_gzip(request.headers.get("accept-encoding", "")):
             return response
         compressed = replace(response, body=gzip.compress(self.body, compresslevel=6, mtime=0))
         return compressed.with_headers({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+
+
+TOO_MANY_PARAMETERS = Response(400, f"There are more than {MAX_PARAMETERS} parameters: send fewer.\n".encode())
+
+
+class TooManyParametersError(ValueError):
+    """A query string or a form has more than `MAX_PARAMETERS`."""
 
 
 def is_cross_site(headers: Mapping[str, str]) -> bool:
@@ -113,5 +129,8 @@ def cookies_of(header: str) -> dict[str, str]:
 
 
 def query_of(text: str) -> dict[str, list[str]]:
-    """The parameters of a query string or a form. Raises ValueError for more than `MAX_PARAMETERS`."""
-    return parse_qs(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    """The parameters of a query string or a form. Raises TooManyParametersError."""
+    try:
+        return parse_qs(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        raise TooManyParametersError from None
