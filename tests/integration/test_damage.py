@@ -69,7 +69,7 @@ def test_a_checkpoint_of_the_future_is_ignored(world: World, caplog: pytest.LogC
     world.tick(NOON + MINUTE)
     assert [name for at, name in world.tested if at == NOON + MINUTE] == ["a", "b"]
     assert {record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR} == {
-        "An item cannot be read, and is ignored. In Status it is replaced: correct or delete it in another table."
+        "An item cannot be read, and is ignored. A sweep replaces it in Status; correct or delete any other."
     }
     assert world.store.read_checkpoint().tick == NOON + MINUTE
     assert names_damaged(world) == set()

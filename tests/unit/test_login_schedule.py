@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popwatch.alerts.tokens import AlertContext
-from popwatch.decisions.judging import changes_nothing, judge
+from popwatch.decisions.judging import changes_nothing, judge, time_to_next_test
 from popwatch.decisions.login_attempts import (
     after_login,
     begin_attempt,
@@ -252,7 +252,7 @@ def test_an_alert_says_when_the_next_login_and_the_next_alert_are(
     for said, after in pairwise(stated):
         next_login = next(login for login in logins if login > said.now)
         late = next_login - (said.next_login_from or said.next_test_at)
-        assert timedelta() <= late < timedelta(seconds=delay_down)
+        assert timedelta() <= late < time_to_next_test(said.judgement.health, watched.policy)
         assert after.now == said.now + said.next_alert_in
 
 
