@@ -15,7 +15,7 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
 from popwatch.decisions.batches import PlannedTest, Work
-from popwatch.decisions.judging import TICK, judge
+from popwatch.decisions.judging import judge
 from popwatch.decisions.planning import Plan
 from popwatch.model.health import Judgement, State
 from popwatch.model.messages import AlertMessage, Topic
@@ -248,12 +248,11 @@ class JudgedOtherwise(Committer):
         judgement: Judgement,
         tick: datetime,
         last_good: LastGood,
-        *,
-        to_next_tick: timedelta = TICK,
+        **options: Any,
     ) -> Record | None:
         other = self._other(test)
         judgement = judge(other.record.health, outcome, other.target.policy, tick, other.failing_parent)
-        return super().commit(other, outcome, judgement, tick, last_good, to_next_tick=to_next_tick)
+        return super().commit(other, outcome, judgement, tick, last_good, **options)
 
     def _other(self, test: PlannedTest) -> PlannedTest:
         raise NotImplementedError

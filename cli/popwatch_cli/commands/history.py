@@ -52,7 +52,7 @@ LONGEST_BY_TEST, LONGEST_BY_HOUR = timedelta(days=2), timedelta(days=14)
 WIDTH = 72
 
 OUTAGE_COLUMNS = {"Outage from": 0, "until": 1, "down for": 0, "alerts": 2, "error": 0}
-"""The titles of the columns, and their ranks: where there is no room, the one with the highest is left out first."""
+"""The columns in their order; where not all have room, the one with the highest number is left out first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -346,8 +346,8 @@ def _runs(found: Sequence[Span]) -> list[list[Span]]:
     for span in found:
         # With its run before the period, maintenance at the period's beginning is part of it: `continues_run`.
         in_maintenance = span.state is State.MAINTENANCE and (bool(open_run) or span.continues_run)
-        # A passed test in the maintenance ended the run: what is left of the span is no part of it. A later one than
-        # the span's end is not in the period.
+        # A passed test in the maintenance ended the run, so the rest of the span does not belong to it. One that is
+        # later than the span's end is not in the period.
         ended = span.run_ended if in_maintenance and span.run_ended and span.run_ended < span.end else None
         if ended is None and (span.state in FAILING or in_maintenance):
             open_run.append(span)

@@ -18,7 +18,7 @@ from popwatch.decisions.throttling import held_until
 from popwatch.model.credential_state import CredentialState
 from popwatch.model.health import Health, LoginFailure, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
-from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, LoginVerdict, untested_remark
+from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, LoginVerdict, Outcome, untested_remark
 from popwatch.model.posture import faults_of, parse_summary
 from popwatch.model.records import Record
 from popwatch.model.samples import Mailbox, Sample
@@ -421,8 +421,10 @@ def _last_good_at(target: Target, record: Record | None, newest: NewestTests) ->
     None if it is not known, as of a target that starts over after it was suspended.
     """
     passed, since = newest.passed.get(target.target_id), newest.since.get(target.target_id)
-    if record is None or _starts_over(target, record.health):
-        return None if record else passed
+    if record is None:
+        return passed
+    if _starts_over(target, record.health):
+        return None
     written = record.health.last_good_at
     if record.health.is_failing:
         # Of an outage in which tests passed, though not enough of them, the record has the time of the last pass only
@@ -430,8 +432,9 @@ def _last_good_at(target: Target, record: Record | None, newest: NewestTests) ->
         if record.outcome and record.outcome.passed:
             return record.outcome.started_at
         return passed or written if record.health.passes_in_outage else written
-    known = written if written and not (since and written < since) else None  # else others may have passed after it
-    return max((time for time in (known, passed) if time), default=None)
+    if written and since and written < since:  # others may have passed after it
+        return passed
+    return max((time for time in (written, passed) if time), default=None)
 
 
 def _starts_over(target: Target, health: Health) -> bool:
@@ -439,13 +442,14 @@ def _starts_over(target: Target, health: Health) -> bool:
     return not target.policy.enabled or health.state is State.SUSPENDED
 
 
-def _is_last_test(record: Record, since: datetime | None) -> bool:
-    """Whether no test came after that of the record, if no sample is newer; they were looked for back to `since`.
+def _is_last_test(record: Record, outcome: Outcome, since: datetime | None) -> bool:
+    """Whether no test came after the `outcome` of a record. No sample is newer, and they were read back to `since`.
 
     Each test of a target that fails writes its record, but of those that pass only the first does.
     """
-    failed = record.health.is_failing or (record.outcome is not None and record.outcome.error is not None)
-    return failed or since is None or (record.tick is not None and record.tick >= since)
+    if outcome.error or record.health.is_failing or since is None:
+        return True
+    return record.tick is not None and record.tick >= since
 
 
 def _status(target: Target, record: Record, newest: NewestTests, now: datetime) -> TargetStatus:
@@ -470,7 +474,7 @@ def _status(target: Target, record: Record, newest: NewestTests, now: datetime) 
             failed_addresses=() if sample.error else health.failed_addresses,
             untested_addresses=0 if sample.error else health.untested_addresses,
         )
-    if outcome is None or not _is_last_test(record, newest.since.get(target.target_id)):
+    if outcome is None or not _is_last_test(record, outcome, newest.since.get(target.target_id)):
         return TargetStatus(target, health, next_test_at=next_test_at)
     return TargetStatus(
         target,
