@@ -52,15 +52,17 @@ class Deliveries:
     def _was_given_back(self, test: Test, sent: Message) -> bool:
         """Who tested did not know that it was committed: who tested that tick anew sends, if that came to its end.
 
-        If its message was doubled, that is whoever claims it first.
+        If its message was doubled, that is whoever claims it first; while that one has it, the other may not send.
         """
         if not self.record.was_given_back(test):
             return False
         end = self.record.ended[test.invocation].order
         anew = [it for it in self.record.tests[test.target] if it.tick == test.tick and it.made_order > test.made_order]
         others = {it.invocation for it in anew if it.made_order < sent.order}
-        ends = [self.record.ended[one].order for one in others if self.record.ended_well(one)]
         writes = self.record.writes_between(test.target, test.committed, sent.order)
+        first = next((it.invocation for it in writes if it.delivers and it.invocation in others), None)
+        responsible = others if first is None else {first}
+        ends = [self.record.ended[one].order for one in responsible if self.record.ended_well(one)]
         claimed = min((it.order for it in writes if it.invocation == sent.published.invocation), default=sent.order)
         return not any(end < over < claimed for over in ends)
 

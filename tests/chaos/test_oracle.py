@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.chaos import campaign, postures, record
-from tests.chaos.facts import Configured, Ended, Fact, Finding, Policy, PublishedText, Requeued
+from tests.chaos.facts import Configured, Ended, Fact, Finding, Judged, Policy, PublishedText, Requeued
 from tests.chaos.oracle import Oracle, _changes
 from tests.chaos.oracle_bugs import ELSEWHERE, IN_JUDGE, OF_POSTURES, planted
 from tests.chaos.oracle_delivery import Deliveries
@@ -175,6 +175,30 @@ def test_who_sends_what_was_left_on_one_topic_sends_what_is_behind_it(earlier: s
     known = record.Record([*ends, *before, sent], [BEGIN] * 6)
     judge = Deliveries(known, {"mail-1": known.messages}, simulated=True)
     found = list(judge.judge(test, known.messages[-1:], "down 1"))
+    assert [one.kind for one in found] == ["alert late"] * late
+
+
+@pytest.mark.parametrize(
+    ("claimed_by", "how", "late"),
+    [(None, "error", True), (2, "error", False), (2, "well", True), (3, "error", True)],
+    ids=["not claimed", "one that failed", "one that ended well", "the one that ended well"],
+)
+def test_who_claims_a_doubled_message_first_sends_for_both(claimed_by: int | None, how: str, late: bool) -> None:
+    """Two test anew what was given back: one that ends well may not send what the other has claimed."""
+    tests = [replace(lifetime_of("f").tests[0], invocation=number, made_order=number) for number in (1, 2, 3)]
+    test = replace(tests[0], committed=2)
+    claim = [Judged(4, claimed_by, "mail-1", 2, test.tick, BEGIN, "down", 1, 1, (), True)] if claimed_by else []
+    ends: list[Fact] = [
+        Requeued(1, 1, "mail-1"),
+        Ended(3, 1, "well", BEGIN),
+        Ended(5, 3, "well", BEGIN),
+        Ended(6, 2, how, BEGIN),
+    ]
+    later = Judged(7, 4, "mail-1", 3, test.tick, BEGIN, "down", 1, 1, (), True)
+    known = record.Record([*ends, *claim, later, published(8, 4, "alert", "down/1/2026-03-01 21:00:00")], [BEGIN] * 9)
+    known.tests["mail-1"] = [test, *tests[1:]]
+    judge = Deliveries(known, {"mail-1": known.messages}, simulated=True)
+    found = list(judge.judge(test, known.messages, "down 1"))
     assert [one.kind for one in found] == ["alert late"] * late
 
 

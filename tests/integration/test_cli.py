@@ -22,11 +22,12 @@ from popwatch.reports.status import NewestTests, target_status_to_json, target_s
 from popwatch_cli.installation import _session as local_session
 from popwatch_cli.installation import local_client
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
-from popwatch_cli.local.stack import free_port, write_secret
+from popwatch_cli.local.stack import write_secret
 from popwatch_cli.main import COMMANDS
 from popwatch_cli.options import STACK_NAME
 from popwatch_cli.target_table import TargetTable
 from popwatch_cli.verification.temporary import prefix_of
+from tests.closed_port import closed_port
 from tests.integration.conftest import Run
 from tests.integration.world import NOON
 from tests.tables import create_tables, delete_tables
@@ -887,9 +888,10 @@ def test_no_local_stack(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / ".popwatch").mkdir()
     (tmp_path / ".popwatch" / "outputs.json").write_text("{")
     assert "cannot be read" in run("--local", "targets", "list").err
-    gone = {"endpoint": f"http://127.0.0.1:{free_port(0)}", "region": "us-east-1", "outputs": {"TargetsTable": "T"}}
-    (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(gone))
-    assert "is no longer running" in run("--local", "targets", "list").err
+    with closed_port() as port:
+        gone = {"endpoint": f"http://127.0.0.1:{port}", "region": "us-east-1", "outputs": {"TargetsTable": "T"}}
+        (tmp_path / ".popwatch" / "outputs.json").write_text(json.dumps(gone))
+        assert "is no longer running" in run("--local", "targets", "list").err
 
 
 def test_outputs_that_cannot_be_opened(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,8 @@
 """Names over real sockets: a name server that loses packets, takes only so many, is silent, or answers by TCP only."""
 
 import logging
-import socket
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from popwatch.prober.loop import Prober, probe
 from popwatch.prober.name_servers import NameServers
 from popwatch.prober.resolver import FRESH_SECONDS, Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.closed_port import closed_port
 from tests.name_server import SERVFAIL, SILENT, NameServer, Zone
 
 AWS_LIMIT, LOST = 1024, 0.02
@@ -42,14 +41,6 @@ def fleet(size: int) -> dict[str, list[str] | int | str]:
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-@contextmanager
-def closed_port() -> Iterator[int]:
-    """A port on which nothing listens."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield int(holder.getsockname()[1])
 
 
 def no_ipv6(*_: object) -> bool:
@@ -96,8 +87,8 @@ def test_silent_zones_delay_no_other_target(server: ScriptedServer) -> None:
 def test_a_changed_address_is_tested_at_the_next_tick(server: ScriptedServer) -> None:
     """The old address is used for less than a minute after it was answered."""
     now = [time.time()]
-    port = server.listen("healthy", host="127.0.0.2")
-    with NameServer({"pop.test": ["127.0.0.1"]}) as names:
+    with closed_port() as port, NameServer({"pop.test": ["127.0.0.1"]}) as names:
+        server.listen("healthy", host="127.0.0.2", port=port)
         prober = Prober(resolver=names.resolver(clock=lambda: now[0]), has_route=no_ipv6)
         [target] = targets(port, ["pop.test"])
         assert probe(target, prober).reason == "refused"

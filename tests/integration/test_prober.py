@@ -5,7 +5,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,6 +25,7 @@ from popwatch.prober.poller import READABLE
 from popwatch.prober.probe import STAGGER_SECONDS, Loop, Probe
 from popwatch.prober.resolver import LookupResult, Name, Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
+from tests.closed_port import closed_port
 from tests.name_server import NXDOMAIN, SERVFAIL, SILENT, NameServer, Zone
 from tests.stamping import stamping
 
@@ -57,18 +58,6 @@ def descriptors_fall_to(count: int) -> bool:
     while descriptors() > count and time.monotonic() < end:
         time.sleep(0.01)
     return descriptors() <= count
-
-
-@contextmanager
-def unused_port() -> Iterator[int]:
-    """A port on which nothing listens, at any address, but what the test itself starts there.
-
-    The kernel gives out a port that is free at one address, although another server may have it at the next one.
-    """
-    with socket.socket() as holder:
-        holder.bind(("", 0))
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # only now: from here on listeners may join it
-        yield int(holder.getsockname()[1])
 
 
 def resolver(names: dict[str, list[str]]) -> Resolver:
@@ -219,7 +208,7 @@ def test_ipv6_literal(server: ScriptedServer) -> None:
 def test_addresses_are_tried_in_turn(server: ScriptedServer) -> None:
     """A name whose first addresses refuse passes by the one that answers, which the outcome names."""
     prober = Prober(resolver=resolver({"pop.test": ["127.0.0.1", "127.0.0.2", "127.0.0.3"]}))
-    with unused_port() as port:
+    with closed_port() as port:
         server.listen("healthy", host="127.0.0.3", port=port)
         outcome = probe(target(port, host="pop.test"), prober)
     assert outcome.passed
@@ -230,7 +219,7 @@ def test_addresses_are_tried_in_turn(server: ScriptedServer) -> None:
 def test_all_addresses_refuse() -> None:
     """The detail has each address and its reason."""
     prober = Prober(resolver=resolver({"pop.test": ["127.0.0.1", "127.0.0.2"]}))
-    with unused_port() as port:
+    with closed_port() as port:
         outcome = probe(target(port, host="pop.test"), prober)
     assert (outcome.error, outcome.reason) == (CANNOT_CONNECT, "refused")
     assert "127.0.0.1" in outcome.detail
@@ -362,7 +351,7 @@ class blackhole:
     """A listener whose queue is full, so that connects to it get no answer."""
 
     def __enter__(self) -> tuple[str, int]:
-        with unused_port() as port:  # free at the other addresses of the test too
+        with closed_port() as port:  # free at the other addresses of the test too
             address = ("127.0.0.2", port)
             self._sockets = [socket.create_server(address, backlog=0)]
         for _ in range(4):
@@ -405,7 +394,7 @@ def test_ipv6_is_passed_over_without_a_route(server: ScriptedServer) -> None:
 @pytest.mark.parametrize(("family", "address"), [("ipv4", "127.0.0.1"), ("ipv6", "::1"), ("any", "::1")])
 def test_family(server: ScriptedServer, family: str, address: str) -> None:
     """Only addresses of the target's family are tested, for each of two targets of the same name."""
-    with unused_port() as port, ScriptedServer() as other:
+    with closed_port() as port, ScriptedServer() as other:
         server.listen("healthy", host="127.0.0.1", port=port)
         other.listen("healthy", host="::1", port=port)
         names = resolver({"both.test": ["::1", "127.0.0.1"]})
@@ -670,7 +659,7 @@ def outcomes_at(scripts: dict[str, str], *, every: bool, count: int = 1, in_flig
     """Tests of one port at several loopback addresses, with a script at each."""
     names = resolver({"pop.example.net": list(scripts)})
     with ExitStack() as servers:
-        port = servers.enter_context(unused_port())
+        port = servers.enter_context(closed_port())
         for address, script in scripts.items():
             servers.enter_context(ScriptedServer()).listen(script, host=address, port=port)
         fields: dict[str, Any] = {"host": "pop.example.net", "all_addresses": every}

@@ -13,12 +13,12 @@ from popwatch_cli.commands.targets import field_line
 from popwatch_cli.errors import NEXT_STEPS, UserError, user_message
 from popwatch_cli.given_secrets import given_secret
 from popwatch_cli.installation import find, find_stack
-from popwatch_cli.local.stack import free_port
 from popwatch_cli.main import is_interrupt
 from popwatch_cli.options import StackChoice
 from popwatch_cli.selection import Selection
 from popwatch_cli.web_server import served
 from tests.aws_calls import SERVICES, model_of
+from tests.closed_port import closed_port
 
 
 def refused(code: str) -> ClientError:
@@ -64,10 +64,11 @@ def test_a_setting_that_is_none(monkeypatch: pytest.MonkeyPatch, variable: str, 
 @pytest.mark.parametrize(("region", "hint"), [("us-est-1", " Did you mean us-east-1 or us-west-1?"), ("eu-west-3", "")])
 def test_a_region_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, region: str, hint: str) -> None:
     """A mistyped one is said to be so; for one that exists, it may be the network."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port(0)}")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(UserError) as raised:
-        find(StackChoice(region=region))
+    with closed_port() as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        with pytest.raises(UserError) as raised:
+            find(StackChoice(region=region))
     assert str(raised.value).endswith(f"Check the network, and the region in --region or AWS_REGION.{hint}")
 
 

@@ -248,7 +248,7 @@ class Installation:
         """Once a minute: the tick, and whatever changes in the world."""
         tick = datetime.fromisoformat(self.clock.began) + timedelta(minutes=self.ticks)
         self.ticks += 1
-        faults = self._faults(f"minute {tick:%d %H:%M}")
+        faults = self._faults(f"minute {self.ticks}")
         due = self.began + self.setup.schedule_second / self.plan.pace.speed + self.ticks * self.plan.pace.minute
         self._tasks.after(due - time.monotonic(), self._minute)
         if not self.fault_free:
@@ -334,7 +334,7 @@ class Installation:
     # ---- invocations
 
     def _begin(self, number: int, process_id: int, tick: str, body: str) -> Invocation:
-        name = f"message {zlib.crc32(body.encode()):08x}" if body else f"tick {tick}"
+        name = f"message {zlib.crc32(body.encode()):08x}" if body else f"tick {self._minute_of(tick)}"
         faults = self._faults(name, number)
         skew = faults.uniform(-3.0, 3.0) if faults.occurs("clock_skewed") else 0.0
         begun = Invocation(number, process_id, tick or json.loads(body).get("tick", ""), body, faults, skew)
@@ -405,6 +405,10 @@ class Installation:
     def time_of(self, seconds: float) -> datetime:
         """The time so many seconds after the beginning, by the campaign's clock."""
         return datetime.fromisoformat(self.clock.began) + timedelta(seconds=seconds)
+
+    def _minute_of(self, tick: str) -> int:
+        """Which minute of the campaign a tick is: its faults are drawn by that, at any time of day."""
+        return round((datetime.fromisoformat(tick) - datetime.fromisoformat(self.clock.began)) / timedelta(minutes=1))
 
     def _later(self, seconds: float, do: Callable[[], object]) -> None:
         self._tasks.after(seconds / self.plan.pace.speed, do)
