@@ -1,9 +1,10 @@
 """The longest time to the first alert: what popwatch states, beside what random outages took.
 
 Installations of 12 targets are simulated by the campaign's clock (tests/chaos), without faults of AWS. Delays are from
-10 to 300 s, deadlines from 2 to 30 s, `failures_per_alert` from 1 to 5; each tick comes at any second of its minute.
-Each server fails now and then, at a random time, by giving no answer until the deadline. Measured is the time from then
-until SNS has taken the alert; stated is `longest_time_to_alert`, which `targets show`, `simulate` and the page show.
+10 to 300 s, deadlines from 2 to 30 s, `failures_per_alert` from 1 to 12. Each tick comes at any second of its minute;
+in every second installation at the first or the last, by turns without any order. Each server fails now and then, at a
+random time, by giving no answer until the deadline. Measured is the time from then until SNS has taken the alert;
+stated is `longest_time_to_alert`, which `targets show`, `simulate` and the page show.
 """
 
 import logging
@@ -58,6 +59,7 @@ class TimesToAlert(World):
     targets: dict[str, Target] = field(default_factory=dict)
     failed: list[Outage] = field(default_factory=list)
     lost: list[datetime] = field(default_factory=list)
+    at_edges: bool = False
 
     def play(self) -> list[Outage]:
         """Its outages, each with the time to its alert."""
@@ -82,7 +84,7 @@ class TimesToAlert(World):
         policy = facts.Policy(
             max_alerts=1,  # one message for each outage: more would soon be too many
             alert_recovery=False,
-            failures_per_alert=faults.choice(range(1, 6)),
+            failures_per_alert=faults.choice(range(1, 13)),
             delay_up=faults.choice(DELAYS),
             delay_warn=faults.choice(DELAYS),
             delay_down=faults.choice(DELAYS),
@@ -103,7 +105,7 @@ class TimesToAlert(World):
         minute, faults = self.ticks * MINUTE, self._faults(f"minute {self.ticks}")
         self.ticks += 1
         self.engine.at(self.engine.now + MINUTE, self._minute)
-        second = faults.uniform(0.0, 59.0)
+        second = faults.choice([0.0, 59.0]) if self.at_edges else faults.uniform(0.0, 59.0)
         if faults.occurs("tick_lost"):
             self.lost.append(self.time_of(minute))
         else:
@@ -134,7 +136,7 @@ def outages(count: int, lost_ticks: float = 0.0) -> list[Outage]:
     number = 0
     fault_rates = {**dict.fromkeys(Rates.__slots__, 0.0), "tick_lost": lost_ticks}
     while len(found) < count:
-        found += TimesToAlert(f"notice {number}", fault_rates=fault_rates).play()
+        found += TimesToAlert(f"notice {number}", fault_rates=fault_rates, at_edges=number % 2 == 1).play()
         number += 1
     return found[:count]
 

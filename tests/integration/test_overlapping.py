@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from popwatch.decisions.batches import from_message
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import PublishedAlert
@@ -83,7 +82,7 @@ class SlowWorld(World):
         before = self.now - timedelta(seconds=START_SECONDS)
         for message in [message for message in self.queue if message[0] <= before]:
             self.queue.remove(message)
-            self._begin(partial(self.do, from_message(message[1])))
+            self._begin(partial(self.do_message, message))
 
     def first_alert_at(self) -> datetime:
         return min(
@@ -103,9 +102,14 @@ def silent_server(
         yield world
 
 
-@pytest.mark.parametrize(("delay", "deadline"), [(50, 48), (45, 45), (31, 30), (59, 59), (30, 25)])
-def test_every_failed_test_counts(delay: int, deadline: int) -> None:
-    """A silent server on a short delay, its deadline near it: what was tested is what is counted, and in time."""
+@pytest.mark.parametrize(
+    ("delay", "deadline", "uncounted"), [(50, 48, 0), (45, 45, 0), (31, 30, 0), (59, 59, 1), (30, 25, 0)]
+)
+def test_every_failed_test_counts(delay: int, deadline: int, uncounted: int) -> None:
+    """A silent server on a short delay, its deadline near it: what was tested is what is counted, and in time.
+
+    Where the first test ends as the next tick comes, both plan one of the tests that follow.
+    """
     fields: dict[str, Any] = {"delay_warn": delay, "delay_down": delay, "delay_lost": delay}
     fields |= {"max_test_seconds": deadline, "failures_per_alert": 5}
     target = parse_target({"target_id": "t", "host": "pop.example.net", **fields})
@@ -113,7 +117,7 @@ def test_every_failed_test_counts(delay: int, deadline: int) -> None:
     with silent_server(fails_at=61, until=900, **fields) as world:
         alerted, record = world.first_alert_at(), world.store.read_records()[1]["t"]
     assert alerted - (NOON + timedelta(seconds=61)) <= longest
-    assert record.health.failures == len(world.failed)
+    assert record.health.failures == len(world.failed) - uncounted
     expected = (900 - 120 - deadline) // (delay + START_SECONDS + 0.5)
     assert record.health.failures >= expected
 
@@ -140,6 +144,40 @@ def test_a_test_that_comes_too_soon_plans_the_next_one() -> None:
     fields: dict[str, Any] = {"delay_up": 45, "delay_warn": 45, "max_test_seconds": 40, "failures_per_alert": 2}
     with silent_server(fails_at=44, until=240, **fields) as world:
         assert world.first_alert_at() - NOON < timedelta(seconds=145)
+
+
+@pytest.mark.parametrize(
+    ("ticks", "fails_at", "delays", "deadline", "failures"),
+    [
+        ("LELEELLELLLLELEL", 181, (60, 45, 10), 1, 9),
+        ("ELEEELELELLELELL", 144, (30, 45, 10), 30, 8),
+        ("LELEEELLELELEELE", 77, (60, 50, 59), 20, 9),
+        ("EELELELELEELLELL", 104, (60, 15, 20), 5, 10),
+        ("LEEELEELELEEELLE", 131, (60, 20, 15), 20, 8),
+        ("LEELLEELEELELLEL", 199, (60, 59, 10), 5, 5),
+    ],
+    ids=[
+        "the tick after the first failure took it for up",
+        "two ticks took it for up",
+        "the tick before was late, and its retests are under way",
+        "the same, with a shorter deadline",
+        "a late tick plans what an early one left to it",
+        "the test after the first alert was planned by the longer delay before it",
+    ],
+)
+def test_alerts_come_in_time_though_ticks_are_early_and_late(
+    ticks: str, fails_at: int, delays: tuple[int, int, int], deadline: int, failures: int
+) -> None:
+    """Ticks at the first and the last second of their minute, two of them a second apart: two alerts are in time."""
+    fields: dict[str, Any] = dict(zip(("delay_up", "delay_warn", "delay_down"), delays, strict=True))
+    fields |= {"max_test_seconds": deadline, "failures_per_alert": failures}
+    target = parse_target({"target_id": "t", "host": "pop.example.net", **fields})
+    longest = [longest_time_to_alert(target.policy, deadline, number).total_seconds() for number in (1, 2)]
+    seconds = [59 if tick == "L" else 0 for tick in ticks]
+    with silent_server(fails_at, fails_at + longest[1] + 60, seconds, **fields) as world:
+        sent = [event.what.sent_at for event in world.store.read_events("t") if isinstance(event.what, PublishedAlert)]
+    took = [(at - NOON).total_seconds() - fails_at for at in sorted(sent)[:2]]
+    assert all(actual <= stated for actual, stated in zip(took, longest, strict=True)), (took, longest)
 
 
 POLICIES = st.fixed_dictionaries(

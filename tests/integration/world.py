@@ -237,17 +237,23 @@ class World:
         """Receive each message that is due by `until`, and delete it."""
         while due := [message for message in self.queue if message[0] <= until]:
             self.queue.remove(due[0])
-            self.do(from_message(due[0][1]))
+            self.do_message(due[0])
 
-    def do(self, work: Work) -> None:
-        """One invocation for a message of the queue."""
+    def do_message(self, message: tuple[datetime, str]) -> None:
+        """One invocation for a message of the queue, which shows it from a time on."""
+        work = from_message(message[1])
+        delay = work.delay_seconds if isinstance(work, Batch) else None
+        self.do(work, message[0] - timedelta(seconds=delay or 0))
+
+    def do(self, work: Work, sent_at: datetime | None = None) -> None:
+        """One invocation for the work of a message, which the queue took at `sent_at`."""
         if isinstance(work, RollupJob):
             self.sweep().run_hour(work)
         elif isinstance(work, RequestedTests):
             self.sweep().run_requested(work)
         else:
             sweep = self.sweep()
-            sweep.run_batch(work)
+            sweep.run_batch(work, sent_at)
             sweep.test_postures()
 
     def sweep(self) -> Sweep:

@@ -56,7 +56,7 @@ def test_later_tests_get_their_own_time() -> None:
     [
         (-30, 29, 1, 0, 59),  # the tick before was 59 s late: its retest of -30 s begins at 0:29
         (-30, -28, 1, 0, 1),
-        (-45, -44, 58, 15, 16),  # and this one is: at once, and not at 1:13
+        (-45, -44, 58, 15, 58),  # and this one is: at once, and not at 1:13; its retests are as late
         (-45, 0, 50, 15, 65),
     ],
 )

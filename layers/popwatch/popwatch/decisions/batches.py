@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from popwatch.decisions.judging import TICK
 from popwatch.decisions.schedule import LARGEST_BATCH, batch_of, chunks
 from popwatch.model.records import MAX_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
@@ -17,6 +16,9 @@ from popwatch.model.time_limits import LONGEST_DELAY, OLDEST_MESSAGE, OLDEST_TIC
 
 MESSAGE_BYTES = 900_000
 """The most that one message carries; SQS takes 1,048,576 bytes, attributes included."""
+
+LONGEST_PLAN = timedelta(minutes=4)
+"""From a tick to the one that plans again: more than a late test of a tick takes until its outcome is committed."""
 
 MAX_ATTEMPTS = 100
 """Of a message: many more than there are before its tests go to the dead-letter queue."""
@@ -148,7 +150,7 @@ def why_refused(work: Work, now: datetime) -> str:
         return f"its hour {iso(work.hour)} is in the future" if work.hour > now else ""
     if not now - OLDEST_MESSAGE <= work.tick <= now + STORED_AHEAD:
         return f"its tick {iso(work.tick)} is more than an hour old, or more than 2 minutes ahead"
-    if not timedelta() <= work.next_tick - work.tick <= 2 * TICK or not 0 <= work.attempt <= MAX_ATTEMPTS:
+    if not timedelta() <= work.next_tick - work.tick <= LONGEST_PLAN or not 0 <= work.attempt <= MAX_ATTEMPTS:
         return f"its next tick {iso(work.next_tick)} or its attempt {work.attempt} cannot be"
     delay, late = work.delay_seconds or 0, work.late_seconds
     if not (0 <= delay <= LONGEST_DELAY.total_seconds() and 0 <= late <= OLDEST_TICK.total_seconds()):

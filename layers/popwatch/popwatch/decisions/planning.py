@@ -57,8 +57,8 @@ def plan(
         due_at = _due(test, after or tick - TICK, tick)
         if due_at is None:
             continue
-        late = _late_seconds(test, tick, late_seconds)
-        if due_at == tick and late <= late_seconds:
+        late = _late_seconds(test, tick, due_at, late_seconds)
+        if due_at == tick and late == late_seconds:
             now.append(test)
         else:
             due[due_at, late].append(test)
@@ -205,12 +205,21 @@ def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:
     return tick if due != tick and policy.enabled and _has_changed(test) else due
 
 
-def _late_seconds(test: PlannedTest, tick: datetime, late_seconds: int) -> int:
+def _late_seconds(test: PlannedTest, tick: datetime, due_at: datetime, late_seconds: int) -> int:
+    """How late the test of `due_at` comes: not before its sweep, or its retests would leave out what is due by then."""
     record = test.record
     if _has_changed(test):
         return late_seconds
-    began = record.outcome.started_at if record.outcome else None
-    return late_seconds_of(record.health, test.target.policy, record.tick, began, tick, late_seconds=late_seconds)
+    own = late_seconds_of(
+        record.health,
+        test.target.policy,
+        record.tick,
+        record.outcome.started_at if record.outcome else None,
+        tick,
+        late_seconds=late_seconds,
+        max_test_seconds=test.target.max_test_seconds,
+    )
+    return max(own, late_seconds - round((due_at - tick).total_seconds()))
 
 
 def _has_changed(test: PlannedTest) -> bool:

@@ -37,6 +37,12 @@ MAX_QUEUE_DELAY = timedelta(minutes=15)
 LONGEST_DELAY_AFTER_FAILURE = timedelta(minutes=15)
 """The most of a server's LOGIN-DELAY that is kept after a failed login: an outage must not go unreported for a day."""
 
+COMMITTED_WITHIN_SECONDS = 5
+"""How long a retest takes beside its test: until its message is received, and its outcome is committed."""
+
+MESSAGE_TIME = timedelta(seconds=1)
+"""How long a message of the queue takes until its tests begin."""
+
 LARGEST_BATCH = 800
 """Targets of one batch. A silent server makes its whole invocation wait, so few large batches cost less than many
 small ones; a Lambda's 1,024 descriptors are the ceiling."""
@@ -192,14 +198,16 @@ def late_seconds_of(
     tick: datetime,
     *,
     late_seconds: int,
+    max_test_seconds: float,
 ) -> int:
     """How late the test of a failing target comes, if the sweep that plans it is `late_seconds` late.
 
     As late as the sweep, so that one message carries many tests, unless tests of a target with a short delay would then
     overtake each other: the first test of an early tick would come before the last retest of a late one, which would
     not be counted. Such a target keeps the lateness of its last test, which was planned for `tested_tick` and `began`
-    then. If that is longer ago than `IN_FLIGHT`, its retests have been lost, as in a slow queue: the sweep's lateness
-    counts again, as the target would else wait for them for ever.
+    then. If the next one should long have ended, which another tick has planned, that tick was late itself, and its
+    tests are as late as it may have been. If the last test is longer ago than `IN_FLIGHT`, its retests have been lost,
+    as in a slow queue: the sweep's lateness counts again, as the target would else wait for them for ever.
     """
     delay = delay_seconds(health, policy)
     if health.state not in FAILING or delay >= TICK.total_seconds() or tested_tick is None or began is None:
@@ -207,6 +215,11 @@ def late_seconds_of(
     if tick - tested_tick > IN_FLIGHT:
         return late_seconds
     own = round((began - tested_tick).total_seconds())
+    planned = tested_tick + timedelta(seconds=delay)
+    if tested_tick < planned.replace(second=0, microsecond=0) < tick:  # by the tick of that minute
+        waited = late_seconds + round((tick - planned).total_seconds())
+        if waited > own + max_test_seconds + COMMITTED_WITHIN_SECONDS:
+            own = max(own, min(waited, int(TICK.total_seconds())))
     # The sweep's tests would come a whole delay before the retests in flight, or these so long before the sweep's.
     overtakes = own >= late_seconds + delay or own <= late_seconds - SHORTEST_DELAY
     return own if overtakes and 0 <= own <= MAX_LATE_SECONDS else late_seconds
@@ -238,18 +251,25 @@ def longest_time_to_alert(
     # An outage of the login alone shows at the next test that logs in, and a slot within LOGIN-DELAY is left out.
     stated = timedelta(seconds=login_delay if policy.login else 0)
     first = login_interval(policy, stated) + login_delay if policy.login else policy.delay_up
-    wait = _whole_ticks(first) + (failures - 1) * _between_failures(delay, max_test_seconds, stated)
-    if number > 1 and policy.delay_down >= TICK.total_seconds():  # the tests after the first alert are made at ticks
-        wait = ceil(wait / TICK) * TICK
-    wait += (number - 1) * policy.failures_per_alert * _between_failures(policy.delay_down, max_test_seconds, stated)
+    between = _between_failures(delay, max_test_seconds, stated)
+    wait = _whole_ticks(first) + (failures - 1) * between
+    if number > 1:
+        if policy.delay_down >= TICK.total_seconds():  # the tests after the first alert are made at ticks
+            wait = ceil(wait / TICK) * TICK
+        between_down = _between_failures(policy.delay_down, max_test_seconds, stated)
+        # The test after the first alert may have been planned by the delay before it.
+        wait += max(between - between_down, timedelta())
+        wait += (number - 1) * policy.failures_per_alert * between_down
     return wait + TICK + timedelta(seconds=max_test_seconds)
 
 
 def _between_failures(delay: int, max_test_seconds: float, login_delay: timedelta) -> timedelta:
     """The longest time between two failures; within LOGIN-DELAY no test logs in, so none of them fails at the login."""
     is_short = delay < TICK.total_seconds()
-    between = timedelta(seconds=delay) if is_short else _whole_ticks(delay)
-    between = max(between, timedelta(seconds=max_test_seconds))
+    if is_short:  # a retest begins once the test before it has ended, and its message has been received
+        between = max(timedelta(seconds=delay), timedelta(seconds=max_test_seconds) + MESSAGE_TIME)
+    else:
+        between = max(_whole_ticks(delay), timedelta(seconds=max_test_seconds))
     if login_delay:
         shortest = between if is_short else timedelta(seconds=delay)
         between *= ceil((min(login_delay, LONGEST_DELAY_AFTER_FAILURE) + TICK) / shortest)

@@ -36,13 +36,13 @@ from popwatch.decisions.posture_tests import is_posture_due, with_present_postur
 from popwatch.decisions.schedule import digest_of, is_login_due, next_due, next_slot, retest_at
 from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credentials import Credential
-from popwatch.model.health import State
+from popwatch.model.health import FAILING, State
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Target, config_fingerprint
 from popwatch.prober.loop import Prober
-from popwatch.sweep.committer import LATE_BY_MISSED_TICKS, CommitError, Committer
+from popwatch.sweep.committer import CLOCK_SKEW, LATE_BY_MISSED_TICKS, CommitError, Committer
 from popwatch.sweep.login_order import LoginOrder
 from popwatch.sweep.logins import Logins
 from popwatch.sweep.outbox import OutboxDelivery
@@ -55,6 +55,13 @@ MAX_REQUEUES = 3
 
 SEND_AHEAD = timedelta(seconds=2)
 """Retests due this soon are sent to the queue while the batch still runs."""
+
+MADE_UP = timedelta(seconds=2)
+"""A message takes about a second until its tests begin: the next retest comes so much earlier, or a series of them
+would fall behind more and more."""
+
+LONGEST_SERIES = 12
+"""Retests of a series, at most: Lambda's recursive loop detection stops one after about 16 invocations."""
 
 READ_TOGETHER = timedelta(minutes=15)
 """Up to this `delay_up`, the last passed tests of all targets that first fail are read together."""
@@ -98,7 +105,8 @@ class BatchTester:
     `references` are hosts that are tried when a target that passed before fails for reasons of the network. `count_due`
     is called for retests, each with its tick.
 
-    Ticks order the tests of a target; delays are kept by the clock, from the time at which this batch began.
+    Ticks order the tests of a target; delays are kept by the clock, from the time at which this batch began, but for
+    what its message was late (`MADE_UP`).
     """
 
     def __init__(
@@ -130,7 +138,7 @@ class BatchTester:
         self._uncommitted: list[PlannedTest] = []
         self._commits: dict[Future[Record | None], PlannedTest] = {}
         self._committed: SimpleQueue[Future[Record | None]] = SimpleQueue()
-        self._retests: defaultdict[tuple[datetime, datetime], list[PlannedTest]] = defaultdict(list)
+        self._retests: defaultdict[tuple[datetime, datetime, datetime], list[PlannedTest]] = defaultdict(list)
         self._results = Results()
         passed_before = sum(test.record.health.state is State.UP for test in batch.tests)
         self._detector = NetworkFaultDetector(passed_before, awaits_references=bool(references))
@@ -379,36 +387,55 @@ class BatchTester:
                 _log.error("An outcome could not be committed.", extra=_log_fields(test, error))
                 self._uncommitted.append(test)
             else:
-                if record and record.tick and self._plans_test_after(record.tick):
+                if record and record.tick and self._plans_test_after(test, record, record.tick):
                     self._plan_retest(test, record, record.tick)
 
-    def _plans_test_after(self, judged: datetime) -> bool:
+    def _plans_test_after(self, test: PlannedTest, record: Record, judged: datetime) -> bool:
         """Whether this batch plans the test that follows the last one that was judged, which is that of `judged`.
 
         Where a later test was judged meanwhile, that one's batch has planned the next. Where an earlier one was, and
-        this one came too soon after it to count, its batch has left the next to this tick. A test on request that
-        changed nothing leaves the next to the schedule.
+        this one came too soon after it to count, its batch has left the next to this tick, unless it was the first to
+        fail, which this tick did not know (see `_next_plan`). A test on request that changed nothing leaves the next
+        to the schedule.
         """
-        return judged == self._batch.tick if self._batch.requested else judged <= self._batch.tick
+        if self._batch.requested or _is_first_failure(test, record):
+            return judged == self._batch.tick
+        return judged <= self._batch.tick
 
     def _plan_retest(self, test: PlannedTest, record: Record, tick: datetime) -> None:
         elapsed = self._clock() - tick - timedelta(seconds=self._batch.late_seconds)
-        due = retest_at(record.health, test.target.policy, tick, self._batch.next_tick, elapsed)
+        next_tick = self._next_plan(test, record)
+        due = retest_at(record.health, test.target.policy, tick, next_tick, elapsed)
         if due:
             delay = timedelta(seconds=delay_seconds(record.health, test.target.policy))
             at = self._began - self._batch.tick + tick + delay
-            self._retests[due, at].append(replace(test, record=record))
+            behind = at - due - timedelta(seconds=self._batch.late_seconds)
+            at -= min(max(behind, timedelta()), MADE_UP)
+            self._retests[due, at, next_tick].append(replace(test, record=record))
+
+    def _next_plan(self, test: PlannedTest, record: Record) -> datetime:
+        """The tick until which this batch and its retests plan the tests of a target: the next one.
+
+        Those that came before the first failed test of a run was committed took the target for one that is up. So the
+        first tick that can only come after that is the one that goes on.
+        """
+        next_tick = self._batch.next_tick
+        if not _is_first_failure(test, record):
+            return next_tick
+        knows = (self._clock() + CLOCK_SKEW).replace(second=0, microsecond=0) + TICK
+        longest = LONGEST_SERIES * timedelta(seconds=delay_seconds(record.health, test.target.policy))
+        return max(next_tick, min(knows, self._batch.tick + longest))
 
     def _send_retests(self, until: datetime | None = None) -> None:
         """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, or all.
 
         A retest carries the record just committed, so that it needs no read of the tables. Series of retests end at the
-        next tick, which reads the tables and plans again. Longer ones would be stopped by Lambda's recursive loop
-        detection.
+        next tick, which reads the tables and plans again.
         """
-        for tick, at in [key for key in self._retests if until is None or key[1] <= until]:
-            batch = self._batch.of(tick, self._retests.pop((tick, at)))
-            self._send_later(replace(batch, requested=False), at)
+        for key in [key for key in self._retests if until is None or key[1] <= until]:
+            tick, at, next_tick = key
+            batch = self._batch.of(tick, self._retests.pop(key))
+            self._send_later(replace(batch, next_tick=next_tick, requested=False), at)
 
     def _send_later(self, batch: Batch, at: datetime) -> None:
         """Send a batch to the queue, to be received at a time."""
@@ -489,6 +516,11 @@ def _newest_pass(
         if sample and sample.rtt_ms is not None:
             return tick, sample.rtt_ms
     return None
+
+
+def _is_first_failure(test: PlannedTest, record: Record) -> bool:
+    """Whether a run of failures began after a test was planned: `record` is what is known now."""
+    return record.health.state in FAILING and test.record.health.state not in FAILING
 
 
 def _is_failing(test: PlannedTest) -> bool:

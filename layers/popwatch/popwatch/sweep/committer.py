@@ -17,16 +17,19 @@ from botocore.exceptions import ClientError
 
 from popwatch.aws.store import WRITE_ATTEMPTS, Store
 from popwatch.decisions.batches import PlannedTest
-from popwatch.decisions.judging import TICK, forget, judge, suspend
+from popwatch.decisions.judging import TICK, delay_seconds, forget, judge, suspend
 from popwatch.decisions.posture_tests import with_posture, with_present_posture
 from popwatch.decisions.schedule import is_due
-from popwatch.model.health import AlertEvent, Health, Judgement, State
+from popwatch.model.health import FAILING, AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import Outcome
 from popwatch.model.posture import Posture, change_of, parse_summary
 from popwatch.model.records import OutboxEntry, Record, bounded
 from popwatch.model.targets import Policy, Target, config_fingerprint, with_interventions
 from popwatch.sweep.outbox import OutboxDelivery, took_effect
+
+CLOCK_SKEW = timedelta(seconds=5)
+"""How much the clocks of two environments of Lambda differ at most."""
 
 LATE_BY_MISSED_TICKS = timedelta(minutes=3)
 """How much later than planned a target's last test may have taken place, as ticks may be missed."""
@@ -208,7 +211,7 @@ class Committer:
             # A write that only delivered or claimed an outbox entry leaves the tick as it was: the plan still holds.
             # If another test has been judged meanwhile, this one may no longer be due.
             judged = newer.tick != record.tick
-            if judged and not _still_counts(newer, test.target.policy, outcome, tick):
+            if judged and not _still_counts(test, newer, outcome, tick):
                 if self._delivery.is_left_by_ended(newer):
                     return self._delivery.claim_and_deliver(newer, newer.outbox)
                 return newer
@@ -240,7 +243,7 @@ class Committer:
             _log.info("A target changed its state.", extra=_log_fields(record, judgement))
 
 
-def _still_counts(newer: Record, policy: Policy, outcome: Outcome | None, tick: datetime) -> bool:
+def _still_counts(test: PlannedTest, newer: Record, outcome: Outcome | None, tick: datetime) -> bool:
     """Whether an outcome counts although another test was judged meanwhile: that of the `newer` record.
 
     Not if it is the older one. A failed test counts if it was due all the same. One that passed ends a run of failures
@@ -248,10 +251,22 @@ def _still_counts(newer: Record, policy: Policy, outcome: Outcome | None, tick: 
     """
     if outcome and newer.outcome and newer.outcome.started_at > outcome.started_at:
         return False
-    if is_due(newer.target_id, newer.health, policy, newer.tick, tick):
-        return True
+    if is_due(newer.target_id, newer.health, test.target.policy, newer.tick, tick):
+        return not (outcome and outcome.error and _is_too_soon(test, newer, outcome))
     is_later = newer.tick is None or newer.tick < tick
     return outcome is not None and outcome.passed and newer.health.is_failing and is_later
+
+
+def _is_too_soon(test: PlannedTest, newer: Record, outcome: Outcome) -> bool:
+    """Whether a test came before a short delay after the first failed one of a run was over, by the clock.
+
+    Its tick did not know that one, which came late, and whose retests go on beyond this tick. In its place would they
+    not count, and the next tick may come much later.
+    """
+    if test.record.health.state in FAILING or newer.health.state not in FAILING or newer.outcome is None:
+        return False
+    delay = timedelta(seconds=delay_seconds(newer.health, test.target.policy))
+    return delay < TICK and outcome.started_at - newer.outcome.started_at < delay - CLOCK_SKEW
 
 
 def _raise_unless_denied(error: ClientError, what: str, table: str, target_id: str) -> None:
