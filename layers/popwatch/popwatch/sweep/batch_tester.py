@@ -420,11 +420,11 @@ class BatchTester:
         first tick that can only come after that is the one that goes on.
         """
         next_tick = self._batch.next_tick
-        if not _is_first_failure(test, record):
+        delay = timedelta(seconds=delay_seconds(record.health, test.target.policy))
+        if delay >= TICK or not _is_first_failure(test, record):
             return next_tick
         knows = (self._clock() + CLOCK_SKEW).replace(second=0, microsecond=0) + TICK
-        longest = LONGEST_SERIES * timedelta(seconds=delay_seconds(record.health, test.target.policy))
-        return max(next_tick, min(knows, self._batch.tick + longest))
+        return max(next_tick, min(knows, self._batch.tick + LONGEST_SERIES * delay))
 
     def _send_retests(self, until: datetime | None = None) -> None:
         """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, or all.
