@@ -147,7 +147,12 @@ def time_to_next_test(health: Health, policy: Policy, to_next_tick: timedelta = 
     `to_next_tick` is the time from the test to the next tick: less than a minute if it was made between two ticks.
     """
     delay = timedelta(seconds=delay_seconds(health, policy))
-    return delay if delay < TICK else to_next_tick + ceil((delay - to_next_tick) / TICK) * TICK
+    return delay if delay < TICK else to_next_tick + whole_ticks(delay - to_next_tick)
+
+
+def whole_ticks(time: timedelta) -> timedelta:
+    """A time until the next tick after it, from a tick."""
+    return ceil(time / TICK) * TICK
 
 
 def _resumed(health: Health) -> Health:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from math import ceil
 
-from popwatch.decisions.judging import TICK, delay_seconds, time_to_next_test
+from popwatch.decisions.judging import TICK, delay_seconds, time_to_next_test, whole_ticks
 from popwatch.model.health import FAILING, Health, State
 from popwatch.model.targets import Policy
 from popwatch.model.time_limits import OLDEST_TICK, TICK_AHEAD
@@ -252,10 +252,10 @@ def longest_time_to_alert(
     stated = timedelta(seconds=login_delay if policy.login else 0)
     first = login_interval(policy, stated) + login_delay if policy.login else policy.delay_up
     between = _between_failures(delay, max_test_seconds, stated)
-    wait = _whole_ticks(first) + (failures - 1) * between
+    wait = whole_ticks(timedelta(seconds=first)) + (failures - 1) * between
     if number > 1:
         if policy.delay_down >= TICK.total_seconds():  # the tests after the first alert are made at ticks
-            wait = ceil(wait / TICK) * TICK
+            wait = whole_ticks(wait)
         between_down = _between_failures(policy.delay_down, max_test_seconds, stated)
         # The test after the first alert may have been planned by the delay before it.
         wait += max(between - between_down, timedelta())
@@ -265,13 +265,12 @@ def longest_time_to_alert(
 
 def _between_failures(delay: int, max_test_seconds: float, login_delay: timedelta) -> timedelta:
     """The longest time between two failures; within LOGIN-DELAY no test logs in, so none of them fails at the login."""
-    is_short = delay < TICK.total_seconds()
-    if is_short:  # a retest begins once the test before it has ended, and its message has been received
-        between = max(timedelta(seconds=delay), timedelta(seconds=max_test_seconds) + MESSAGE_TIME)
+    planned, test = timedelta(seconds=delay), timedelta(seconds=max_test_seconds)
+    if planned < TICK:  # a retest begins once the test before it has ended, and its message has been received
+        shortest = between = max(planned, test + MESSAGE_TIME)
     else:
-        between = max(_whole_ticks(delay), timedelta(seconds=max_test_seconds))
+        shortest, between = planned, max(whole_ticks(planned), test)
     if login_delay:
-        shortest = between if is_short else timedelta(seconds=delay)
         between *= ceil((min(login_delay, LONGEST_DELAY_AFTER_FAILURE) + TICK) / shortest)
     return between
 
@@ -351,10 +350,6 @@ def _not_before(tick: datetime, planned: datetime, delay: int) -> datetime:
         return max(planned, tick)
     step = timedelta(seconds=delay)
     return planned + ceil((tick - planned) / step) * step
-
-
-def _whole_ticks(delay: int) -> timedelta:
-    return ceil(delay / TICK.total_seconds()) * TICK
 
 
 def _planned(health: Health, policy: Policy, tested_tick: datetime | None) -> datetime | None:
