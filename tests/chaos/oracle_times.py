@@ -91,7 +91,8 @@ class Times:
         for other in record.tests[test.target]:
             if other is test or not other.committed < end:
                 continue
-            meanwhile = planned < record.time(other.committed) and other.invocation not in planners
+            may_be_another = planners != {other.invocation}
+            meanwhile = planned < record.time(other.committed) and may_be_another
             at_once = other.passed or other.committed > test.made_order or other.began + SKEW > test.began
             if other.tick >= test.tick or (meanwhile and at_once):
                 return True

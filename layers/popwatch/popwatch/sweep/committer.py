@@ -82,15 +82,18 @@ class Committer:
 
         def decide(record: Record) -> Decision | None:
             found, health = judgement, with_present_posture(target, record.health)
-            if record is not test.record:  # another writer came first: what the outcome means depends on its record
-                found = judge_again(health, outcome, target.policy, outcome.started_at, test.failing_parent)
+            # Series of retests go on for minutes: whether the parents fail is asked anew, lest they hold back too long.
+            is_retest = outcome.error and record.health.state in FAILING and _is_short(record.health, target.policy)
+            failing_parent = failing_now() if is_retest and test.failing_parent else test.failing_parent
+            # Where another writer came first, what the outcome means depends on its record.
+            if record is not test.record or failing_parent != test.failing_parent:
+                found = judge_again(health, outcome, target.policy, outcome.started_at, failing_parent)
             # What people have done since the test was planned has effect at once.
             if found.alert or _ends_without_alert(record.health, found.health):
                 policy = present()
                 if not policy.enabled:
                     return None
                 silenced = policy.is_silenced(self._clock())
-                failing_parent = test.failing_parent
                 if found.alert and found.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
                     failing_parent = failing_parent or failing_now()
                 found = judge_again(health, outcome, policy, outcome.started_at, failing_parent, silenced=silenced)
@@ -266,7 +269,13 @@ def _is_too_soon(test: PlannedTest, newer: Record, outcome: Outcome) -> bool:
     if test.record.health.state in FAILING or newer.health.state not in FAILING or newer.outcome is None:
         return False
     delay = timedelta(seconds=delay_seconds(newer.health, test.target.policy))
-    return delay < TICK and outcome.started_at - newer.outcome.started_at < delay - CLOCK_SKEW
+    too_soon = outcome.started_at - newer.outcome.started_at < delay - CLOCK_SKEW
+    return too_soon and _is_short(newer.health, test.target.policy)
+
+
+def _is_short(health: Health, policy: Policy) -> bool:
+    """Whether a failing target is tested between ticks."""
+    return timedelta(seconds=delay_seconds(health, policy)) < TICK
 
 
 def _raise_unless_denied(error: ClientError, what: str, table: str, target_id: str) -> None:
