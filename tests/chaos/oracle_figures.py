@@ -194,9 +194,9 @@ def _wrong_in_recovered(run: Run, said: Figures, failure_indexes: Sequence[int])
 
 
 def _is_dropped(record: Record, test: Test) -> bool:
-    """Whether a test was given back to the queue, or one of a later tick had been committed before it was made."""
-    before = [one for one in record.tests[test.target] if one.committed < test.made_order]
-    return record.was_given_back(test) or any(one.tick > test.tick for one in before)
+    """Whether a test was given back, or one of its tick or a later one had been committed before it was made."""
+    before = [one for one in record.tests[test.target] if one is not test and one.committed < test.made_order]
+    return record.was_given_back(test) or any(one.tick >= test.tick for one in before)
 
 
 def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:

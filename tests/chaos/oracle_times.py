@@ -98,6 +98,8 @@ class Times:
                 return True
             if meanwhile and test.tick < other.tick + self._longest_delay(test, other):
                 return True
+            if meanwhile and test.began < other.began + _short_delay(other):  # the tick took the target for up
+                return True
         return False
 
     def _longest_delay(self, test: Test, other: Test) -> timedelta:
@@ -242,6 +244,13 @@ class Times:
             ]
             if not made:
                 yield Finding("not tested", test.order, lifetime.target, f"from {test.began} until {end}")
+
+
+def _short_delay(first: Test) -> timedelta:
+    """From the first failed test of a run to the next, if that is under a minute; else none."""
+    policy = first.policy
+    delay = timedelta(seconds=policy.delay_down if policy.failures_per_alert == 1 else policy.delay_warn)
+    return delay if delay < MINUTE else timedelta()
 
 
 def _count_twice(lifetime: Lifetime) -> Iterator[Finding]:
