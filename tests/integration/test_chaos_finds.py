@@ -192,6 +192,24 @@ def test_parent_that_has_failed_since_the_sweep_holds_the_alert(world: World) ->
     assert [(alert["event"], alert["target_id"]) for alert in world.received()] == [("down", "server")]
 
 
+def test_parent_that_passes_again_holds_no_retest(world: World) -> None:
+    """A gateway had failed as the sweep planned the server behind it, and has passed since: the alert is not held.
+
+    The retests of one tick went on for minutes with what their sweep had seen of the gateway.
+    """
+    world.put_target("gateway", delay_warn=10, failures_per_alert=9)
+    world.put_target("server", delay_warn=10, depends_on="gateway", failures_per_alert=3)
+    world.tick(NOON)
+    world.failing["gateway"] = ErrorCode.TIMED_OUT
+    world.tick(NOON + MINUTE)
+    world.failing["server"] = ErrorCode.TIMED_OUT
+    world.tick(NOON + 2 * MINUTE)
+    world.failing.pop("gateway")
+    for retest in (1, 2):
+        world.receive(NOON + 2 * MINUTE + retest * TEN_SECONDS)
+    assert [(alert["event"], alert["target_id"]) for alert in world.received()] == [("down", "server")]
+
+
 def test_role_that_may_not_read_a_record_does_not_stop_an_alert(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """For seconds after an upgrade, the role is that of the version before: the alert goes by what the sweep knew."""
     world.put_target("gateway")

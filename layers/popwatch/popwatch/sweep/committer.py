@@ -6,7 +6,7 @@ is in the outbox after that. A writer that finds the record changed decides agai
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache as cached
@@ -78,7 +78,7 @@ class Committer:
         target = test.target
         judge_again = partial(judge, to_next_tick=to_next_tick)
         present = cached(lambda: self._present_policy(target))
-        failing_now = cached(lambda: self._failing_now(test.parents))
+        failing_now = cached(lambda: self._failing_now(test))
 
         def decide(record: Record) -> Decision | None:
             found, health = judgement, with_present_posture(target, record.health)
@@ -167,13 +167,14 @@ class Committer:
             return target.policy
         return with_interventions(target, item).at(self._clock()) if item else replace(target.policy, enabled=False)
 
-    def _failing_now(self, parents: Sequence[str]) -> str:
+    def _failing_now(self, test: PlannedTest) -> str:
         """The parents, if the last test of each failed: they may have been tested since the sweep read them."""
+        parents = test.parents
         try:
             failing = bool(parents) and all(self._store.read_record(name).health.is_failing for name in parents)
         except ClientError as error:
             _raise_unless_denied(error, "the record of a parent before an alert", "Status", ", ".join(parents))
-            return ""
+            return test.failing_parent
         return ", ".join(parents) if failing else ""
 
     def _commit(
