@@ -171,10 +171,10 @@ def _by_recovered_parents(target: Any, record: Any, parents: Any, records: Any) 
     return PLANNED(target, record, parents, {name: replace(one, health=passing[name]) for name, one in records.items()})
 
 
-def _failing_but_recovering(self: Any, parents: Sequence[str]) -> str:
+def _failing_but_recovering(self: Any, test: PlannedTest) -> str:
     """The same as the parents are before the alert is committed."""
-    recovering = any(self._store.read_record(name).health.recovery for name in parents)
-    return "" if recovering else FAILING_NOW(self, parents)
+    recovering = any(self._store.read_record(name).health.recovery for name in test.parents)
+    return "" if recovering else FAILING_NOW(self, test)
 
 
 IN_RECOVERIES: Mapping[str, Sequence[Patch]] = {
