@@ -299,7 +299,6 @@ OF_POSTURES: Mapping[str, Sequence[Patch]] = {
 ELSEWHERE: Mapping[str, Sequence[Patch]] = {
     "later alerts overtake": [(OutboxDelivery, "_follow_another", lambda *_: False)],
     "given back, and taken over by no one": [(OutboxDelivery, "take_over_from", lambda *_: None)],
-    "what comes behind is left": [(OutboxDelivery, "_is_first_of", lambda *_: False)],
     "left behind for ever": [(OutboxDelivery, "deliver_left_by_ended", lambda _, record, *__: record)],
     "silenced since, alerted": [(Committer, "_present_policy", lambda _, target: target.policy)],
     "parent not read again": [(Committer, "_failing_now", lambda *_: "")],

@@ -24,7 +24,6 @@ SOON = ("one failure more", "every second alert dropped", "rejections not counte
 RARE = {
     "held back tests pass": ["held/1"],
     "left behind for ever": ["left/61"],
-    "what comes behind is left": ["behind/44"],
     "LOGIN-DELAY ends an outage": ["delay/34"],
 }
 """Mistakes that few installations show, and some that do: without the mistake nothing is wrong there."""
