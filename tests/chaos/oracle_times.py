@@ -91,8 +91,7 @@ class Times:
         for other in record.tests[test.target]:
             if other is test or not other.committed < end:
                 continue
-            may_be_another = planners != {other.invocation}
-            meanwhile = planned < record.time(other.committed) and may_be_another
+            meanwhile = planned < record.time(other.committed) and planners != {other.invocation}
             at_once = other.passed or other.committed > test.made_order or other.began + SKEW > test.began
             if other.tick >= test.tick or (meanwhile and at_once):
                 return True

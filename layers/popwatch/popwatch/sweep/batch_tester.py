@@ -36,13 +36,13 @@ from popwatch.decisions.posture_tests import is_posture_due, with_present_postur
 from popwatch.decisions.schedule import digest_of, is_login_due, next_due, next_slot, retest_at
 from popwatch.model.credential_problems import CredentialProblem
 from popwatch.model.credentials import Credential
-from popwatch.model.health import FAILING, State
+from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome
 from popwatch.model.records import Record
 from popwatch.model.samples import Sample, sample_of
 from popwatch.model.targets import Target, config_fingerprint
 from popwatch.prober.loop import Prober
-from popwatch.sweep.committer import CLOCK_SKEW, LATE_BY_MISSED_TICKS, CommitError, Committer
+from popwatch.sweep.committer import CLOCK_SKEW, LATE_BY_MISSED_TICKS, CommitError, Committer, is_first_failure
 from popwatch.sweep.login_order import LoginOrder
 from popwatch.sweep.logins import Logins
 from popwatch.sweep.outbox import OutboxDelivery
@@ -398,7 +398,7 @@ class BatchTester:
         fail, which this tick did not know (see `_next_plan`). A test on request that changed nothing leaves the next
         to the schedule.
         """
-        if self._batch.requested or _is_first_failure(test, record):
+        if self._batch.requested or is_first_failure(test, record):
             return judged == self._batch.tick
         return judged <= self._batch.tick
 
@@ -421,7 +421,7 @@ class BatchTester:
         """
         next_tick = self._batch.next_tick
         delay = timedelta(seconds=delay_seconds(record.health, test.target.policy))
-        if delay >= TICK or not _is_first_failure(test, record):
+        if delay >= TICK or not is_first_failure(test, record):
             return next_tick
         knows = (self._clock() + CLOCK_SKEW).replace(second=0, microsecond=0) + TICK
         return max(next_tick, min(knows, self._batch.tick + LONGEST_SERIES * delay))
@@ -516,11 +516,6 @@ def _newest_pass(
         if sample and sample.rtt_ms is not None:
             return tick, sample.rtt_ms
     return None
-
-
-def _is_first_failure(test: PlannedTest, record: Record) -> bool:
-    """Whether a run of failures began after a test was planned: `record` is what is known now."""
-    return record.health.state in FAILING and test.record.health.state not in FAILING
 
 
 def _is_failing(test: PlannedTest) -> bool:

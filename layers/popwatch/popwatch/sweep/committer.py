@@ -83,7 +83,8 @@ class Committer:
         def decide(record: Record) -> Decision | None:
             found, health = judgement, with_present_posture(target, record.health)
             # Series of retests go on for minutes: whether the parents fail is asked anew, lest they hold back too long.
-            is_retest = outcome.error and record.health.state in FAILING and _is_short(record.health, target.policy)
+            is_short = delay_seconds(record.health, target.policy) < TICK.total_seconds()
+            is_retest = outcome.error and record.health.state in FAILING and is_short
             failing_parent = failing_now() if is_retest and test.failing_parent else test.failing_parent
             # Where another writer came first, what the outcome means depends on its record.
             if record is not test.record or failing_parent != test.failing_parent:
@@ -267,16 +268,15 @@ def _is_too_soon(test: PlannedTest, newer: Record, outcome: Outcome) -> bool:
     Its tick did not know that one, which came late, and whose retests go on beyond this tick. In its place would they
     not count, and the next tick may come much later.
     """
-    if test.record.health.state in FAILING or newer.health.state not in FAILING or newer.outcome is None:
+    if newer.outcome is None or not is_first_failure(test, newer):
         return False
     delay = timedelta(seconds=delay_seconds(newer.health, test.target.policy))
-    too_soon = outcome.started_at - newer.outcome.started_at < delay - CLOCK_SKEW
-    return too_soon and _is_short(newer.health, test.target.policy)
+    return delay < TICK and outcome.started_at - newer.outcome.started_at < delay - CLOCK_SKEW
 
 
-def _is_short(health: Health, policy: Policy) -> bool:
-    """Whether a failing target is tested between ticks."""
-    return timedelta(seconds=delay_seconds(health, policy)) < TICK
+def is_first_failure(test: PlannedTest, record: Record) -> bool:
+    """Whether a run of failures began after a test was planned: `record` is what is known now."""
+    return record.health.state in FAILING and test.record.health.state not in FAILING
 
 
 def _raise_unless_denied(error: ClientError, what: str, table: str, target_id: str) -> None:
