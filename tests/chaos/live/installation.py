@@ -8,7 +8,7 @@ import json
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ from tests.chaos.facts import Finding
 from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, FaultLog, Faults, Rates
 from tests.chaos.live.calls import Answer, Call, message_id_of
 from tests.chaos.live.invocations import Invocation, Register
-from tests.chaos.live.pace import Pace
+from tests.chaos.live.pace import USUAL_MINUTE, Pace
 from tests.chaos.live.proxy import Proxy
 from tests.chaos.live.servers import Servers
 from tests.chaos.live.task_schedule import TaskSchedule
@@ -63,6 +63,15 @@ TABLES = {"TargetsTable": "Targets", "StatusTable": "Status", "HistoryTable": "H
 """The tables by the template's outputs, and their names."""
 
 VISIBILITY_SLACK = 2
+LONGEST = 4.0
+"""How many times as long as planned a part of a round may take, until enough sweeps have come to their end."""
+
+LAST_SWEEPS = 12
+"""At most, after the fault-free time: what an invocation left as it was killed is sent once it has reached its
+timeout."""
+
+RECEIVES = 3
+"""How often a message is received whose invocations all die."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,7 @@ class Installation:
         self.message_ids: dict[int, str] = {}
         self.scopes: Counter[str] = Counter()
         self.ticks, self.fault_free, self.began = 0, False, time.monotonic()
+        self.invoked: Counter[str] = Counter()
         self._tasks = TaskSchedule()
         self._tables = {stack.local.outputs[output]: table_name for output, table_name in TABLES.items()}
         self._client = stack.local.client("dynamodb")
@@ -180,34 +190,96 @@ class Installation:
     # ---- a round
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Chaos, then no faults, until that time is over and nothing runs any more; or until `stop`, asked each
-        minute."""
+        """Chaos, then no faults, until that time is over and nothing is under way any more; or until `stop`, asked
+        each minute."""
         pace = self.plan.pace
         for number in range(self.setup.targets):
             self._add_target(f"mail-{number}", self._faults(f"target {number}"))
         self._tasks.after(self.setup.schedule_second / pace.speed, self._minute)
         self.began = time.monotonic()
-        while time.monotonic() < self.began + self.plan.chaos * pace.times and not stop():
-            self._tasks.run(pace.minute)
+        self._pass(self.plan.chaos, ("well", "error", "killed"), stop)
         if not stop():
             self._run_fault_free()
+
+    def _pass(self, seconds: float, ends: Collection[str], stop: Callable[[], bool] = lambda: False) -> None:
+        """Let a part of the round pass: longer than planned where the machine is so busy that few sweeps end."""
+        pace, began, before = self.plan.pace, time.monotonic(), self._count_sweeps(ends)
+        while not stop():
+            passed = (time.monotonic() - began) / pace.times
+            enough = self._count_sweeps(ends) - before >= seconds / USUAL_MINUTE / 2
+            if passed >= (seconds if enough else LONGEST * seconds):
+                return
+            self._tasks.run(pace.minute)
+
+    def _count_sweeps(self, ends: Collection[str]) -> int:
+        """How many ticks' invocations have ended so."""
+        return sum(1 for one in list(self.register.by_number.values()) if not one.body and one.over in ends)
 
     def _run_fault_free(self) -> None:
         with self.lock:
             began, self.fault_free, self.faults.rates = self.clock.now(), True, NO_FAULTS
             self.service_outages.clear()
             self._log(0, "no faults from now on")
-        self._tasks.run(self.plan.fault_free * self.plan.pace.times)
+        self._pass(self.plan.fault_free, ("well",))
+        last = self._settle()
         with self.lock:
-            now = self.clock.now()
             servers = {
-                name: (known.at_last(now), self.servers.by_target[name].answers)
+                name: (known.at_last(last), self.servers.by_target[name].answers)
                 for name, known in self.configured.items()
             }
-            self.evidence.add(facts.FaultFree(self.evidence.order, now, began, servers))
-        end = time.monotonic() + self.plan.pace.timeout
-        while self.register.running and time.monotonic() < end:
+            self.evidence.add(facts.FaultFree(self.evidence.order, last, began, servers))
+
+    def _settle(self) -> datetime:
+        """Sweep until one ends well and leaves nothing under way and nothing to send, however slow; the tick of it.
+
+        What is left to send after `LAST_SWEEPS` is lost.
+        """
+        self._wait_until_idle()
+        for _ in range(LAST_SWEEPS):
+            tick = self._sweep_once()
+            self._wait_until_idle()
+            if self._is_swept(tick) and not self._is_left_to_send():
+                break
+        return tick
+
+    def _sweep_once(self) -> datetime:
+        """Invoke a sweep for the next minute, once that begins; if several have begun, only for the last of them."""
+        began = self.time_of(0)
+        self.ticks = max(self.ticks, int((self.clock.now() - began).total_seconds() // MINUTE))
+        tick = began + timedelta(minutes=self.ticks)
+        self.ticks += 1
+        time.sleep(max(0.0, (tick - self.clock.now()).total_seconds() / self.plan.pace.speed))
+        self._invoke(tick)
+        return tick
+
+    def _wait_until_idle(self) -> None:
+        """Wait until no invocation is under way or to come; a message whose invocations die comes three times."""
+        end = time.monotonic() + RECEIVES * (self.plan.pace.timeout + VISIBILITY_SLACK)
+        while not self._is_idle() and time.monotonic() < end:
             time.sleep(0.1)
+
+    def _is_idle(self) -> bool:
+        with self.lock:
+            begun = Counter(one.tick for one in self.register.by_number.values() if not one.body)
+            under_way = self.register.running or self.invoked - begun
+        return not under_way and not self._count_messages()
+
+    def _count_messages(self) -> int:
+        """Those in the queue: to be received, being handled, delayed."""
+        names = ("", "NotVisible", "Delayed")
+        counts = [f"ApproximateNumberOfMessages{name}" for name in names]
+        queue = self.stack.local.outputs["BatchQueueUrl"]
+        found = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=counts)["Attributes"]
+        return sum(int(found[name]) for name in counts)
+
+    def _is_swept(self, tick: datetime) -> bool:
+        known = self.register.by_number.values()
+        return any(one.tick == tick.isoformat() and one.over == "well" for one in known)
+
+    def _is_left_to_send(self) -> bool:
+        """Whether an outbox holds anything."""
+        records = [item for key, item in self.mirror.items() if key[0] == "Status"]
+        return any(item["pending"]["L"] for item in records if "pending" in item)
 
     def delivered_facts(self) -> list[facts.Fact]:
         """What happened. Of messages only those that a subscriber received count, with what he read in them."""
@@ -264,6 +336,7 @@ class Installation:
             self._later(delay + faults.uniform(0.0, faults.choice([0.2, 2.0, 20.0, 90.0])), partial(self._invoke, tick))
 
     def _invoke(self, tick: datetime) -> None:
+        self.invoked[tick.isoformat()] += 1
         payload = json.dumps({"scheduled_time": tick.isoformat()})
         function = self.stack.local.outputs["CheckTargetsFunction"]
         self._lambda.invoke(FunctionName=function, InvocationType="Event", Payload=payload)

@@ -13,6 +13,9 @@ MEASURED_SECONDS = 0.3
 USUAL_LOAD, LONGEST = 2.0, 5.0
 """How many processes of the tests share a core, and how many times as long as with those a minute takes at most."""
 
+USUAL_MINUTE = 3.0
+"""Real seconds of a minute of the schedule, if the machine is not busy."""
+
 BEHIND = timedelta(hours=3)
 """About how far the campaign's clock is behind the real one as it begins: more than a round takes."""
 
@@ -38,7 +41,7 @@ class Pace:
     @property
     def minute(self) -> float:
         """A minute of the schedule."""
-        return 3.0 * self.times
+        return USUAL_MINUTE * self.times
 
     @property
     def timeout(self) -> int:
