@@ -5,21 +5,25 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import boto3
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from popwatch.decisions.batches import RequestedTests, to_messages
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import Transition
-from popwatch.model.outcomes import ErrorCode, Outcome
+from popwatch.model.outcomes import ErrorCode, LoginVerdict, Outcome
 from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target, parse_target
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
-from popwatch_cli.rehearsal.past_tests import Parent, compare
+from popwatch_cli.rehearsal.past_tests import Parent, compare, deciding
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from tests.fuzz.tables import Inline
+from tests.integration.logins import with_logins
 from tests.integration.world import MINUTE, NOON, World
+from tests.strict_ssm import strict_ssm
 
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
 SECONDS = st.integers(10, 190)
@@ -103,20 +107,40 @@ FIRST_FAILURE_ALERTS = {
 """A parent that fails in the same minute is noticed only as the alert is decided."""
 
 
+WINDOWS = st.none() | st.tuples(st.integers(0, 20), st.integers(1, 20))
+REQUESTS = st.lists(st.integers(0, 40 * 60), max_size=6)
+"""The seconds at which `popwatch retest` asks for a test."""
+
+
 @SLOW
-@example(policy=FIRST_FAILURE_ALERTS, pattern=".....x", parent=".....x", depends=True, silence=None)
+@example(policy=FIRST_FAILURE_ALERTS, pattern=".....x", parent=".....x", depends=True, silence=None, requests=[])
 @example(
     policy=FIRST_FAILURE_ALERTS | {"failures_per_alert": 2, "delay_warn": 60},
     pattern="....xx",
     parent=".....x",
     depends=True,
     silence=None,
+    requests=[],
 )
-@given(POLICIES, PATTERNS, PATTERNS, st.booleans(), st.none() | st.tuples(st.integers(0, 20), st.integers(1, 20)))
+@example(
+    policy=FIRST_FAILURE_ALERTS | {"failures_per_alert": 3, "delay_up": 60, "delay_warn": 600},
+    pattern="...xxxxxxxxx....",
+    parent="",
+    depends=False,
+    silence=None,
+    requests=[200, 210, 220, 400],
+)
+@given(policy=POLICIES, pattern=PATTERNS, parent=PATTERNS, depends=st.booleans(), silence=WINDOWS, requests=REQUESTS)
 def test_replayed_is_what_happened(
-    policy: dict[str, Any], pattern: str, parent: str, depends: bool, silence: tuple[int, int] | None
+    *,
+    policy: dict[str, Any],
+    pattern: str,
+    parent: str,
+    depends: bool,
+    silence: tuple[int, int] | None,
+    requests: list[int],
 ) -> None:
-    """Unchanged settings give exactly the alerts that were sent, with a gateway and a maintenance window."""
+    """Unchanged settings give exactly the alerts that were sent, with a gateway, a maintenance window, and retests."""
     fields = dict(policy)
     if depends:
         fields["depends_on"] = "gateway"
@@ -128,6 +152,9 @@ def test_replayed_is_what_happened(
         world = World(endpoint=None, threads=Inline)  # the gateway first: threads may come in any order
         world.put_target("t", **fields)
         world.put_target("gateway")
+        for second in requests:
+            at = NOON + timedelta(seconds=second)
+            world.queue += [(at, body) for body in to_messages(RequestedTests(at, ("t",)))]
         for minute, sign in enumerate(pattern):
             gateway = parent[minute] if minute < len(parent) else "."
             failing = {"t": sign, "gateway": gateway}
@@ -138,6 +165,42 @@ def test_replayed_is_what_happened(
         sent = len(world.alerts_recorded("t"))
         world.close()
     target = parse_target({"target_id": "t", "host": "h", **fields})
-    parents = [Parent("gateway", samples["gateway"])] if depends else []
+    parents = [Parent("gateway", deciding(samples["gateway"]))] if depends else []
     found = compare("t", samples["t"], target.policy, target.policy, MINUTE, parents=(parents, parents))
     assert (found.before.alerts, found.after.alerts) == (sent, sent)
+
+
+LOGINS = {
+    "f": LoginVerdict.FAILED,
+    "c": LoginVerdict.UNCLEAR,
+    "u": LoginVerdict.IN_USE,
+    "d": LoginVerdict.LOGIN_DELAY,
+    "r": LoginVerdict.REJECTED,
+    ".": LoginVerdict.PASSED,
+}
+"""What a login comes to at each tick; at an `x` the server does not greet."""
+
+EACH_MINUTE = {"delay_up": 60, "delay_warn": 60, "delay_down": 60, "delay_lost": 60, "failures_per_alert": 2}
+
+
+@SLOW
+@example(policy=EACH_MINUTE, pattern="...ffffuffuff....", passes=1)
+@example(policy=EACH_MINUTE, pattern="...ffrrrrrrrrr....", passes=1)
+@given(POLICIES, st.lists(st.sampled_from("...xffffcudr"), min_size=5, max_size=40).map("".join), st.integers(1, 3))
+def test_replayed_logins_are_what_happened(policy: dict[str, Any], pattern: str, passes: int) -> None:
+    """Only an accepted login ends an outage of the login, or the greeting once no login can be tested any more."""
+    fields = policy | {"login": "monitor", "login_every": 60, "tls": "implicit", "passes_per_recovery": passes}
+    with mock_aws(), strict_ssm():
+        world = World(endpoint=None, threads=Inline)
+        world.logins = with_logins(world, boto3.client("ssm", region_name="us-east-1"))
+        world.put_target("t", **fields)
+        for minute, sign in enumerate(pattern):
+            world.failing = {"t": ErrorCode.TIMED_OUT} if sign == "x" else {}
+            world.verdicts["t"] = LOGINS.get(sign, LoginVerdict.PASSED)
+            world.minute(NOON + MINUTE * minute)
+        checkpoint, _ = world.store.read_records()
+        samples = read_samples_of_all(world.store, checkpoint, {"t"}, Period(NOON, world.now + MINUTE))["t"]
+        sent = world.alerts_recorded("t")
+        world.close()
+    policy_of_target = parse_target({"target_id": "t", "host": "h", **fields}).policy
+    assert compare("t", samples, policy_of_target, policy_of_target, MINUTE).before.alerts == len(sent)

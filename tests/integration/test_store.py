@@ -21,7 +21,7 @@ from popwatch.aws.store import LONGEST_ID_BYTES, Store, SweepCheckpoint, Tables
 from popwatch.model.fields import FIELDS
 from popwatch.model.health import Health, State, Transition
 from popwatch.model.messages import AlertMessage, Topic
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, LoginVerdict, Outcome, Phase
 from popwatch.model.posture import YES, CapaReply, Posture, change_of
 from popwatch.model.records import Action, InterventionEvent, OutboxEntry, PublishedAlert, Record
 from popwatch.model.samples import LARGEST_STORED, REASON_KEPT, Sample
@@ -76,6 +76,8 @@ WORST = Sample(
     reason="invalid-field: " + ", ".join(field.name for field in FIELDS),
     in_maintenance=True,
     inconclusive=True,
+    login=LoginVerdict.FAILED,
+    uncounted=True,
 )
 """The largest sample: of a target whose fields are all wrong."""
 

@@ -27,6 +27,10 @@ def test_samples_say_what_does_not_count() -> None:
     seen = {"error": "cannot-connect", "reason": "unreachable"}
     assert to_stored(sample_of(failed, maintenance=True)) == {**seen, "maintenance": True}
     assert to_stored(sample_of(failed, inconclusive=True)) == {**seen, "inconclusive": True}
+    early = sample_of(failed, uncounted=True)
+    assert to_stored(early) == {**seen, "uncounted": True}
+    assert from_stored(to_stored(early)) == early
+    assert add_up_one([early]).failures == {"cannot-connect": 1}
     degraded = sample_of(Outcome(NOON, Phase.QUIT, rtt_ms=5.0, failed_addresses=("192.0.2.8: refused",)))
     assert to_stored(degraded) == {"rtt_ms": 5.0, "degraded": 1}
     stored = [to_stored(degraded), 7, seen, None]
@@ -52,9 +56,36 @@ def test_samples_of_logins_have_the_mailbox() -> None:
 
 
 @pytest.mark.parametrize(
+    ("phase", "verdict", "kept"),
+    [
+        (Phase.LOGIN, LoginVerdict.FAILED, "failed"),
+        (Phase.LOGIN, LoginVerdict.PASSED, "failed"),  # a mailbox that is too full
+        (Phase.QUIT, LoginVerdict.UNCLEAR, "failed"),
+        (Phase.QUIT, LoginVerdict.IN_USE, None),
+    ],
+)
+def test_samples_of_failures_say_whether_the_login_failed(
+    phase: Phase, verdict: LoginVerdict, kept: str | None
+) -> None:
+    """In a run of such failures only an accepted login counts as passed."""
+    failed = Outcome(NOON, phase, ErrorCode.PROTOCOL, "x", login=LoginResult(verdict))
+    stored = to_stored(sample_of(failed))
+    assert stored == {"error": "protocol", "reason": "x"} | ({"login": kept} if kept else {})
+    assert from_stored(stored) == sample_of(failed)
+
+
+def test_sample_of_a_pass_that_needed_no_login_says_so() -> None:
+    """Else it would look like one that proves nothing of the login."""
+    sample = sample_of(Outcome(NOON, Phase.QUIT, rtt_ms=5.0), ends_login_run=True)
+    assert to_stored(sample) == {"rtt_ms": 5.0, "ends_login_run": True}
+    assert from_stored(to_stored(sample)) == sample
+
+
+@pytest.mark.parametrize(
     "sample",
     [
         Sample(12.5),
+        Sample(12.5, uncounted=True),
         Sample(0.0),
         Sample(5.0, degraded=2),
         Sample(error=ErrorCode.TIMED_OUT),

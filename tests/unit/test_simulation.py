@@ -7,10 +7,10 @@ import pytest
 
 from popwatch.decisions.schedule import longest_time_to_alert
 from popwatch.model.health import AlertEvent, State
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, LoginVerdict, Outcome, Phase
 from popwatch.model.samples import Mailbox, Sample, sample_of
 from popwatch.model.targets import Policy, Target, parse_target
-from popwatch_cli.rehearsal.past_tests import compare, runs_of, under_limits
+from popwatch_cli.rehearsal.past_tests import Parent, compare, deciding, runs_of, under_limits
 from popwatch_cli.rehearsal.simulation import first_alert, is_lost, rejudge, simulate
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -192,7 +192,49 @@ def test_simulated_recovery_takes_as_many_passes_as_it_must() -> None:
     assert found[-4:] == [(180, "down", ""), (240, "down", ""), (260, "down", ""), (280, "up", "recovered")]
 
 
-def test_inconclusive_tests_are_left_out() -> None:
-    """A test that was inconclusive then is not judged now."""
-    samples = [(START + MINUTE * minute, replace(FAILED, inconclusive=True)) for minute in range(20)]
-    assert compare("t", samples, Policy(), Policy(), MINUTE).before.alerts == 0
+@pytest.mark.parametrize(
+    "sample", [replace(FAILED, inconclusive=True), replace(FAILED, uncounted=True), Sample()], ids=str
+)
+def test_tests_that_did_not_count_are_left_out(sample: Sample) -> None:
+    """Neither judged nor part of an outage; a damaged sample ends none."""
+    samples = [(START + MINUTE * minute, sample) for minute in range(20)]
+    found = compare("t", samples, Policy(), Policy(), MINUTE)
+    assert (found.before.alerts, found.outages) == (0, ())
+    among = [(at, sample if minute % 2 else FAILED) for minute, (at, _) in enumerate(samples)]
+    found = compare("t", among, Policy(), Policy(), MINUTE)
+    assert (found.before.alerts, len(found.outages)) == (3, 1)
+
+
+LOGINS = {
+    ".": Sample(12.5, mailbox=Mailbox(1, 100)),
+    "o": Sample(12.5, login=LoginVerdict.PASSED),
+    "e": Sample(12.5, ends_login_run=True),
+    "x": FAILED,
+    "f": Sample(error=ErrorCode.PROTOCOL, reason="login-failed", login=LoginVerdict.FAILED),
+    "u": Sample(12.5, login=LoginVerdict.IN_USE),
+    "g": Sample(12.5),
+}
+"""Samples of a target that logs in, by their signs; `g` is a greeting alone."""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "runs"),
+    [
+        ("..fffuffgff..", 1),
+        ("..fffoff...", 2),
+        ("..fffeff...", 2),
+        ("..xxxuxx...", 2),
+        ("..xxfuxx...", 1),
+        ("ufff..uu.ff.", 2),
+    ],
+)
+def test_only_an_accepted_login_ends_an_outage_of_the_login(pattern: str, runs: int) -> None:
+    """As `judge` has it: a run goes on through what proves nothing, for its alerts, its length and its children."""
+    policy = Policy(login="monitor", failures_per_alert=2, max_alerts=1)
+    samples = [(START + MINUTE * minute, LOGINS[sign]) for minute, sign in enumerate(pattern)]
+    found = compare("t", samples, policy, policy, timedelta())
+    assert len(found.outages) == runs
+    assert found.before.alerts == 2 * runs  # each with a `down` and a `recovered`
+    parent = Parent("t", deciding(samples))
+    failing = {at for at, _ in samples if parent.was_failing(at)}
+    assert failing == {at for at, _ in samples if any(run.begin <= at < run.end for run in found.outages)}

@@ -23,7 +23,7 @@ from popwatch_cli.installation import find
 from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
 from popwatch_cli.output.columns import Column, stacked, widest
 from popwatch_cli.output.terminal import console, print_fitted, say, wrapped
-from popwatch_cli.rehearsal.past_tests import LIMITS, Comparison, Parent, ReplayResult, compare, under_limits
+from popwatch_cli.rehearsal.past_tests import LIMITS, Comparison, Parent, ReplayResult, compare, deciding, under_limits
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import whole, without_id
 
@@ -103,7 +103,7 @@ def replay(
                 f"by {', '.join(LIMITS)}, and by the fields that say when and of what alerts are sent."
             )
         before, after = (
-            [Parent(it, samples.get(it, ())) for it in watched_parents(those[name], those, unheld)]
+            [Parent(it, deciding(samples.get(it, ()))) for it in watched_parents(those[name], those, unheld)]
             for those, unheld in zip(fleets, cyclic, strict=True)
         )
         policies, tests = (fleet[name].policy, changed.policy), samples.get(name, ())

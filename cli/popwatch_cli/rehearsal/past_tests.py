@@ -8,7 +8,7 @@ from functools import partial
 from operator import itemgetter
 
 from popwatch.model.health import AlertEvent, Judgement
-from popwatch.model.outcomes import ErrorCode, Outcome, Phase
+from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.samples import Sample
 from popwatch.model.targets import Policy, Target, mailbox_excess
 from popwatch.reports.availability import Period
@@ -42,17 +42,32 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The target that another depends on, and its samples."""
+    """The target that another depends on, and its samples that decide."""
 
     target_id: str
-    samples: Samples
+    deciding: Samples
 
     def was_failing(self, at: datetime) -> bool:
-        """Whether its last test by a time failed."""
-        before = bisect_right(self.samples, at, key=itemgetter(0))
-        judged = (sample for _, sample in reversed(self.samples[:before]) if not sample.inconclusive)
-        last = next(judged, None)
-        return bool(last and last.error)
+        """Whether it was in a run of failures at a time."""
+        before = bisect_right(self.deciding, at, key=itemgetter(0))
+        return before > 0 and self.deciding[before - 1][1].error is not None
+
+
+def deciding(samples: Samples) -> Samples:
+    """The samples of tests that began a run of failures, went on with it or ended it, in maintenance too.
+
+    Left out are those that did not count, and in a run in which a login failed the passed tests whose login was not
+    accepted.
+    """
+    found: list[tuple[datetime, Sample]] = []
+    is_failing = login_failed = False
+    for tick, sample in samples:
+        if _is_left_out(sample) or (sample.rtt_ms is not None and login_failed and not _is_login_accepted(sample)):
+            continue
+        found.append((tick, sample))
+        is_failing = sample.error is not None and (is_failing or not sample.in_maintenance)
+        login_failed = is_failing and (login_failed or sample.login is LoginVerdict.FAILED)
+    return found
 
 
 def all_failing(parents: Sequence[Parent], at: datetime) -> str:
@@ -80,7 +95,7 @@ def _under_limits(sample: Sample, target: Target) -> Sample:
         return Sample(None, ErrorCode.TIMED_OUT, "too-slow", mailbox=sample.mailbox)
     box = sample.mailbox
     if box and mailbox_excess(target, box.messages, box.octets):
-        return Sample(None, ErrorCode.PROTOCOL, "mailbox-too-full", mailbox=box)
+        return Sample(None, ErrorCode.PROTOCOL, "mailbox-too-full", mailbox=box, login=LoginVerdict.FAILED)
     return sample
 
 
@@ -101,12 +116,13 @@ def compare(
 
     `limited` are the samples under the limits that belong to `changed`, if those differ; what fails by them is part of
     an outage. Samples before `since` are judged, so that an outage that has begun by then is known, but not counted.
-    Tests that were inconclusive, or failed in maintenance or under a silence, were not judged then, and are not judged
-    now.
+    Tests that were inconclusive or uncounted, or failed in maintenance or under a silence, were not judged then, and
+    are not judged now.
     """
     outcomes = _outcomes(samples)
     of_changed = outcomes if limited is None else _outcomes(limited)
-    runs = [run for run in runs_of(of_changed) if since is None or run.end >= since]
+    found = runs_of(_outcomes(deciding(samples if limited is None else limited)))
+    runs = [run for run in found if since is None or run.end >= since]
     outages = tuple(run for run in runs if run.length >= noise)
 
     def result_of(policy: Policy, outcomes: Sequence[Outcome], parents: Sequence[Parent]) -> ReplayResult:
@@ -120,7 +136,18 @@ def compare(
 
 def _outcomes(samples: Samples) -> list[Outcome]:
     """The outcomes of those tests that are judged."""
-    return [_outcome(tick, it) for tick, it in samples if not (it.inconclusive or it.in_maintenance)]
+    return [_outcome(tick, it) for tick, it in samples if not (_is_left_out(it) or it.in_maintenance)]
+
+
+def _is_left_out(sample: Sample) -> bool:
+    """Whether the test has changed no health, neither in maintenance nor otherwise."""
+    is_damaged = sample.rtt_ms is None and sample.error is None
+    return sample.inconclusive or sample.uncounted or is_damaged
+
+
+def _is_login_accepted(sample: Sample) -> bool:
+    """Whether a passed test ends a run in which a login failed."""
+    return bool(sample.mailbox) or sample.ends_login_run or sample.login is LoginVerdict.PASSED
 
 
 def runs_of(outcomes: Sequence[Outcome]) -> list[Period]:
@@ -152,7 +179,9 @@ def _result(judged: Sequence[tuple[datetime, Judgement]], outages: Sequence[Peri
 
 
 def _outcome(tick: datetime, sample: Sample) -> Outcome:
+    verdict = LoginVerdict.PASSED if sample.error is None and _is_login_accepted(sample) else sample.login
+    login = LoginResult(verdict) if verdict else None
     if sample.error:
-        return Outcome(tick, Phase.CONNECT, sample.error, sample.reason)
+        return Outcome(tick, Phase.CONNECT, sample.error, sample.reason, login=login)
     unknown_addresses = ("?",) * sample.degraded  # only their number has been kept
-    return Outcome(tick, Phase.QUIT, rtt_ms=sample.rtt_ms, failed_addresses=unknown_addresses)
+    return Outcome(tick, Phase.QUIT, rtt_ms=sample.rtt_ms, failed_addresses=unknown_addresses, login=login)

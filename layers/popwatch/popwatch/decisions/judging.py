@@ -42,7 +42,7 @@ from popwatch.model.health import (
     State,
     Transition,
 )
-from popwatch.model.outcomes import LoginVerdict, Outcome, Phase
+from popwatch.model.outcomes import LoginVerdict, Outcome
 from popwatch.model.posture import pending_finding
 from popwatch.model.targets import Policy
 from popwatch.model.time_limits import DAY
@@ -309,10 +309,10 @@ def _with_login(before: Health, outcome: Outcome, now: datetime) -> Health:
     """The health before a failed test, with what that says of a login."""
     if outcome.login is None:
         return before
-    # Also one that succeeded, of a mailbox that is too full.
-    failed = outcome.phase is Phase.LOGIN or outcome.login.verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR)
-    login_failed = failed or before.login_failed  # also where QUIT failed after a login that says nothing of the run
-    failure = LoginFailure(now, outcome.error, outcome.reason) if failed and outcome.error else before.login_failure
+    login_failed = outcome.fails_login or before.login_failed
+    failure = before.login_failure
+    if outcome.fails_login and outcome.error:
+        failure = LoginFailure(now, outcome.error, outcome.reason)
     delay = _login_delay(before, outcome)
     return replace(before, login_failed=login_failed, login_failure=failure, login_at=now, login_delay=delay)
 

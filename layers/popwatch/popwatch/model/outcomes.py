@@ -206,6 +206,16 @@ class Outcome:
         return self.error is None
 
     @property
+    def fails_login(self) -> bool:
+        """Whether the login of a failed test failed, also one that was accepted, of a mailbox that is too full.
+
+        Not where QUIT failed after a login that says nothing of the run.
+        """
+        if self.error is None or self.login is None:
+            return False
+        return self.phase is Phase.LOGIN or self.login.verdict in (LoginVerdict.FAILED, LoginVerdict.UNCLEAR)
+
+    @property
     def message(self) -> str:
         """The error's fixed message; empty for a passed test."""
         return self.error.message if self.error else ""

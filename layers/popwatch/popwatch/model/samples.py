@@ -34,7 +34,10 @@ class Sample:
 
     `degraded` counts the addresses that failed in a passed test. A test that failed in maintenance or under a silence
     (`in_maintenance`), or perhaps by the monitor's own network (`inconclusive`), is neither a pass nor a failure.
-    A test that logged in has the `mailbox`; a passed one whose login came to something else says to what (`login`).
+    An `uncounted` test did not change the health, as it came before one was due.
+    A test that logged in has the `mailbox`; a passed one whose login came to something else says to what (`login`), and
+    one that failed at its login has `failed`. A passed test without a login `ends_login_run` if it ended a run in which
+    a login failed, as none could be tested any more.
     """
 
     rtt_ms: float | None = None
@@ -45,17 +48,35 @@ class Sample:
     inconclusive: bool = False
     mailbox: Mailbox | None = None
     login: LoginVerdict | None = None
+    uncounted: bool = False
+    ends_login_run: bool = False
 
 
-def sample_of(outcome: Outcome, *, maintenance: bool = False, inconclusive: bool = False) -> Sample:
+def sample_of(
+    outcome: Outcome,
+    *,
+    maintenance: bool = False,
+    inconclusive: bool = False,
+    uncounted: bool = False,
+    ends_login_run: bool = False,
+) -> Sample:
     """The sample of an outcome; its rtt has three digits."""
     mailbox = _mailbox_of(outcome.login)
     if outcome.error is not None:
-        return Sample(None, outcome.error, outcome.reason, 0, maintenance, inconclusive, mailbox)
+        return Sample(
+            None,
+            outcome.error,
+            outcome.reason,
+            in_maintenance=maintenance,
+            inconclusive=inconclusive,
+            mailbox=mailbox,
+            login=LoginVerdict.FAILED if outcome.fails_login else None,
+            uncounted=uncounted,
+        )
     rtt_ms = float(f"{outcome.rtt_ms or 0.0:.3g}")
     failed, login = len(outcome.failed_addresses), None if mailbox or not outcome.login else outcome.login.verdict
-    if failed or mailbox or login:
-        return Sample(rtt_ms, degraded=failed, mailbox=mailbox, login=login)
+    if failed or mailbox or login or ends_login_run:
+        return Sample(rtt_ms, degraded=failed, mailbox=mailbox, login=login, ends_login_run=ends_login_run)
     return _passed(rtt_ms)
 
 
@@ -68,15 +89,19 @@ def _mailbox_of(login: LoginResult | None) -> Mailbox | None:
 def to_stored(sample: Sample) -> Stored:
     """A sample as History keeps it. Terse, since a fleet writes tens of thousands an hour."""
     mailbox = {"messages": sample.mailbox.messages, "octets": sample.mailbox.octets} if sample.mailbox else {}
+    login = {"login": sample.login.value} if sample.login else {}
+    flags = {
+        "maintenance": sample.in_maintenance,
+        "inconclusive": sample.inconclusive,
+        "uncounted": sample.uncounted,
+        "ends_login_run": sample.ends_login_run,
+    }
+    more = {**{name: True for name in flags if flags[name]}, **mailbox, **login}
     if sample.error is not None:
-        flags = {"maintenance": sample.in_maintenance, "inconclusive": sample.inconclusive}
-        reason = truncate(sample.reason, REASON_KEPT)
-        set_flags = {name: True for name in flags if flags[name]}
-        return {"error": sample.error.value, "reason": reason, **set_flags, **mailbox}
+        return {"error": sample.error.value, "reason": truncate(sample.reason, REASON_KEPT), **more}
     rtt_ms = sample.rtt_ms or 0.0
     degraded = {"degraded": sample.degraded} if sample.degraded else {}
-    login = {"login": sample.login.value} if sample.login else {}
-    return {"rtt_ms": rtt_ms, **degraded, **mailbox, **login} if degraded or mailbox or login else rtt_ms
+    return {"rtt_ms": rtt_ms, **degraded, **more} if degraded or more else rtt_ms
 
 
 def from_stored(stored: object) -> Sample:
@@ -90,9 +115,14 @@ def from_stored(stored: object) -> Sample:
         return Sample()
     rtt_ms, error, degraded = stored.get("rtt_ms"), stored.get("error"), stored.get("degraded", 0)
     if error is None and _is_time(rtt_ms) and _is_count(degraded, COUNTS):
-        login = stored.get("login")
-        verdict = LoginVerdict(login) if isinstance(login, str) and login in list(LoginVerdict) else None
-        return Sample(float(rtt_ms), degraded=degraded, mailbox=_stored_mailbox(stored), login=verdict)
+        return Sample(
+            float(rtt_ms),
+            degraded=degraded,
+            mailbox=_stored_mailbox(stored),
+            login=_stored_login(stored),
+            uncounted=bool(stored.get("uncounted")),
+            ends_login_run=bool(stored.get("ends_login_run")),
+        )
     if not isinstance(error, str) or error not in list(ErrorCode):
         return Sample()
     return Sample(
@@ -102,7 +132,14 @@ def from_stored(stored: object) -> Sample:
         in_maintenance=bool(stored.get("maintenance")),
         inconclusive=bool(stored.get("inconclusive")),
         mailbox=_stored_mailbox(stored),
+        login=_stored_login(stored),
+        uncounted=bool(stored.get("uncounted")),
     )
+
+
+def _stored_login(stored: Mapping[str, object]) -> LoginVerdict | None:
+    login = stored.get("login")
+    return LoginVerdict(login) if isinstance(login, str) and login in list(LoginVerdict) else None
 
 
 def _stored_mailbox(stored: Mapping[str, object]) -> Mailbox | None:

@@ -355,14 +355,20 @@ class BatchTester:
     def _judge(self, test: PlannedTest, outcome: Outcome, pool: Executor) -> None:
         """Judge an outcome by the time at which its test began, and commit it if it changes anything."""
         tick, began, policy = self._batch.tick, outcome.started_at, test.target.policy
-        self._results.samples[test.target.target_id] = sample_of(outcome, maintenance=policy.in_maintenance(began))
+        health = with_present_posture(test.target, test.record.health)
+        is_too_early = self._batch.requested and outcome.error is not None and not counts_if_failed(test, tick)
+        self._results.samples[test.target.target_id] = sample_of(
+            outcome,
+            maintenance=policy.in_maintenance(began),
+            uncounted=is_too_early,
+            ends_login_run=outcome.passed and health.has_login_outage and not policy.login,
+        )
         if outcome.error:
             self._results.failures[outcome.error] += 1
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("A test has ended.", extra={"target_id": test.target.target_id, "test": _test_fields(outcome)})
-        if self._batch.requested and outcome.error and not counts_if_failed(test, tick):
+        if is_too_early:
             return
-        health = with_present_posture(test.target, test.record.health)
         until = self._batch.next_tick - tick
         judgement = judge(health, outcome, policy, began, test.failing_parent, to_next_tick=until)
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
@@ -387,8 +393,19 @@ class BatchTester:
                 _log.error("An outcome could not be committed.", extra=_log_fields(test, error))
                 self._uncommitted.append(test)
             else:
+                if record and record.tick and record.tick < self._batch.tick:
+                    self._note_uncounted(test.target.target_id)
                 if record and record.tick and self._plans_test_after(test, record, record.tick):
                     self._plan_retest(test, record, record.tick)
+
+    def _note_uncounted(self, target_id: str) -> None:
+        """Mark the sample of a test that was not judged: one of an earlier tick was, and this one came too soon after.
+
+        One that a later test has overtaken is not marked: it may be a repeated message, whose sample replaces that of
+        the test that counted.
+        """
+        samples = self._results.samples
+        samples[target_id] = replace(samples[target_id], uncounted=True)
 
     def _plans_test_after(self, test: PlannedTest, record: Record, judged: datetime) -> bool:
         """Whether this batch plans the test that follows the last one that was judged, which is that of `judged`.
