@@ -11,14 +11,14 @@ import pytest
 from popwatch.alerts.advice import ADVICE, advice
 from popwatch.decisions.judging import judge
 from popwatch.model.fields import FIELDS_BY_NAME
-from popwatch.model.health import UNTESTED
+from popwatch.model.health import UNTESTED, Health, State
 from popwatch.model.outcomes import TLS_ALERT_REASON, ErrorCode, Phase
 from popwatch.model.records import Record
 from popwatch.model.samples import sample_of
 from popwatch.model.targets import parse_target
 from popwatch.prober import loop, pop3
 from popwatch.prober.addresses import combine
-from popwatch.reports.status import NewestTests, target_status_to_json, target_statuses
+from popwatch.reports.status import NewestTests, TargetStatus, target_status_to_json, target_statuses
 from popwatch_cli.commands.servers import once
 from popwatch_cli.main import cli
 from popwatch_cli.output.outcome import conclusion, steps, to_json, to_line
@@ -128,6 +128,21 @@ def test_the_status_names_each_failing_address(newer: bool) -> None:
     before = replace(health, failed_addresses=())  # as an earlier version wrote it
     assert replace(status, health=before).remarks(START)[0] == "degraded"
     assert found["remarks"] == [f"degraded, fails: {'; '.join(FAILING)}", "not tested: 24 more addresses"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "rtt_ms", "remark"),
+    [
+        (100, 500.0, "slow: over 100 ms"),
+        (2000, 500.0, "slow: until 3 tests in a row took at most 2000 ms"),
+        (2000, None, "slow: until 3 tests in a row took at most 2000 ms"),
+        (0, 500.0, "slow: not compared any more (`slow_rtt_ms` is 0)"),
+    ],
+)
+def test_slow_targets_are_over_their_limit_only_if_they_are(limit: float, rtt_ms: float | None, remark: str) -> None:
+    """The limit may have been raised or removed since the alert, and the last test may have been short."""
+    slow = replace(target(), policy=replace(target().policy, slow_rtt_ms=limit))
+    assert TargetStatus(slow, Health(State.UP, slow=True), START, rtt_ms).remarks(START) == [remark]
 
 
 def test_lines_of_many_targets() -> None:

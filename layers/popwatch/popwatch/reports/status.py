@@ -155,7 +155,7 @@ class TargetStatus:
             if self.state is State.SUSPENDED and self.target.policy.enabled
             else "",
             "flapping" if health.flapping else "",
-            f"slow: over {milliseconds(self.target.policy.slow_rtt_ms)} ms" if health.slow else "",
+            _slow_remark(self.target.policy, self.rtt_ms) if health.slow else "",
             f"too many alerts: held until {utc(self.throttled_until)}" if self.throttled_until else "",
             _degraded_remark(health.failed_addresses) if health.degraded_tests else "",
             untested_remark(self.untested_addresses).lower() if self.untested_addresses else "",
@@ -315,6 +315,16 @@ def _login_failure_to_json(failure: LoginFailure | None) -> dict[str, Any] | Non
         return None
     error = failure.error
     return {"at": iso(failure.at), "error": error.value, "message": error.message, "reason": failure.reason}
+
+
+def _slow_remark(policy: Policy, rtt_ms: float | None) -> str:
+    """That it is slow, with the limit of now: it may have been another one, or there may be none any more."""
+    limit = milliseconds(policy.slow_rtt_ms)
+    if not policy.slow_rtt_ms:
+        return "slow: not compared any more (`slow_rtt_ms` is 0)"
+    if rtt_ms is not None and rtt_ms > policy.slow_rtt_ms:
+        return f"slow: over {limit} ms"
+    return f"slow: until {counted(policy.failures_per_alert, 'test', 'tests in a row')} took at most {limit} ms"
 
 
 def _degraded_remark(addresses: Sequence[str]) -> str:
