@@ -101,6 +101,8 @@ def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     )
     yield found
     delete_tables(dynamodb)
+    for topic in topics.values():  # with the subscriptions that the test has left
+        sns.delete_topic(TopicArn=topic)
 
 
 @pytest.fixture
