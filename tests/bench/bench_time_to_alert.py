@@ -130,10 +130,12 @@ class TimesToAlert(World):
         self._fail_later(name, faults)
 
 
-def outages(count: int, lost_ticks: float = 0.0) -> list[Outage]:
-    """So many outages, of as many installations as it takes; `lost_ticks` is the share of ticks that never come."""
+def outages(count: int, lost_ticks: float = 0.0, number: int = 0) -> list[Outage]:
+    """So many outages, of as many installations as it takes from the one with a number on.
+
+    `lost_ticks` is the share of ticks that never come. They come at the edges of their minute where the number is odd.
+    """
     found: list[Outage] = []
-    number = 0
     fault_rates = {**dict.fromkeys(Rates.__slots__, 0.0), "tick_lost": lost_ticks}
     while len(found) < count:
         found += TimesToAlert(f"notice {number}", fault_rates=fault_rates, at_edges=number % 2 == 1).play()

@@ -26,6 +26,9 @@ LONGEST_LOGIN_TEST = timedelta(seconds=20)
 SLACK = timedelta(seconds=30)
 """For calls to AWS that take their time."""
 
+MESSAGE_TIME = timedelta(seconds=1)
+"""Until a message of the queue is received."""
+
 SHORT_SLACK = timedelta(seconds=20)
 
 COOL_DOWN = timedelta(minutes=10)
@@ -97,9 +100,16 @@ class Times:
                 return True
             if meanwhile and test.tick < other.tick + self._longest_delay(test, other):
                 return True
-            if meanwhile and test.began < other.began + _short_delay(other):  # the tick took the target for up
+            if meanwhile and test.began < other.began + self._to_retest(other):  # the tick took the target for up
                 return True
         return False
+
+    def _to_retest(self, first: Test) -> timedelta:
+        """From the first failed test of a run to its retest, if the delay is under a minute; else none."""
+        policy = first.policy
+        delay = timedelta(seconds=policy.delay_down if policy.failures_per_alert == 1 else policy.delay_warn)
+        longest = longest_test(self.record.in_force(first.target, first.made_order))
+        return max(delay, longest + MESSAGE_TIME) if delay < MINUTE else timedelta()
 
     def _longest_delay(self, test: Test, other: Test) -> timedelta:
         """From another test until the next of one that fails: by `delay_lost` once its last alert may have been sent.
@@ -243,13 +253,6 @@ class Times:
             ]
             if not made:
                 yield Finding("not tested", test.order, lifetime.target, f"from {test.began} until {end}")
-
-
-def _short_delay(first: Test) -> timedelta:
-    """From the first failed test of a run to the next, if that is under a minute; else none."""
-    policy = first.policy
-    delay = timedelta(seconds=policy.delay_down if policy.failures_per_alert == 1 else policy.delay_warn)
-    return delay if delay < MINUTE else timedelta()
 
 
 def _count_twice(lifetime: Lifetime) -> Iterator[Finding]:

@@ -155,6 +155,9 @@ def test_a_test_that_comes_too_soon_plans_the_next_one() -> None:
         ("EELELELELEELLELL", 104, (60, 15, 20), 5, 10),
         ("LEEELEELELEEELLE", 131, (60, 20, 15), 20, 8),
         ("LEELLEELEELELLEL", 199, (60, 59, 10), 5, 5),
+        ("SLELSLSSSLLSSESL", 144, (60, 10, 10), 15, 8),
+        ("LLEELSLSESSSSSSS", 195, (60, 15, 10), 15, 6),
+        ("SSSLSLSLSLSLSLSL", 74, (60, 10, 10), 20, 8),
     ],
     ids=[
         "the tick after the first failure took it for up",
@@ -163,17 +166,20 @@ def test_a_test_that_comes_too_soon_plans_the_next_one() -> None:
         "the same, with a shorter deadline",
         "a late tick plans what an early one left to it",
         "the test after the first alert was planned by the longer delay before it",
+        "the tick after the first failure took it for up, and came a delay later",
+        "the same, a second before the first failed test ended",
+        "the tick before was late, and tests take longer than the delay",
     ],
 )
 def test_alerts_come_in_time_though_ticks_are_early_and_late(
     ticks: str, fails_at: int, delays: tuple[int, int, int], deadline: int, failures: int
 ) -> None:
-    """Ticks at the first and the last second of their minute, two of them a second apart: two alerts are in time."""
+    """Early ticks at second 0 of their minute, some at 13, and late ones at 59: the first two alerts are in time."""
     fields: dict[str, Any] = dict(zip(("delay_up", "delay_warn", "delay_down"), delays, strict=True))
     fields |= {"max_test_seconds": deadline, "failures_per_alert": failures}
     target = parse_target({"target_id": "t", "host": "pop.example.net", **fields})
     longest = [longest_time_to_alert(target.policy, deadline, number).total_seconds() for number in (1, 2)]
-    seconds = [59 if tick == "L" else 0 for tick in ticks]
+    seconds = [{"E": 0, "S": 13, "L": 59}[tick] for tick in ticks]
     with silent_server(fails_at, fails_at + longest[1] + 60, seconds, **fields) as world:
         sent = [event.what.sent_at for event in world.store.read_events("t") if isinstance(event.what, PublishedAlert)]
     took = [(at - NOON).total_seconds() - fails_at for at in sorted(sent)[:2]]

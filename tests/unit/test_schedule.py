@@ -339,6 +339,17 @@ def test_retests_are_as_late_as_the_tick_that_plans_the_one_in_flight(
     assert found == expected
 
 
+def test_a_delay_shorter_than_a_test_leaves_the_next_one_to_the_tick() -> None:
+    """The test of 0:40 takes 20 s, so that the next is the tick's of 1:00, which was late; that of 2:00 comes early."""
+    policy, health = replace(POLICY, delay_warn=10), Health(State.WARN, failures=1)
+    tested, tick = NOON + timedelta(seconds=40), NOON + timedelta(minutes=2)
+    began = tested + timedelta(seconds=15)
+    for deadline, expected in ((20, 60), (10, 13)):
+        assert (
+            late_seconds_of(health, policy, tested, began, tick, late_seconds=13, max_test_seconds=deadline) == expected
+        )
+
+
 def test_a_tick_makes_tests_itself_where_messages_are_lost() -> None:
     """A target that is kept late is tested by messages; if none has led to a test for minutes, it waits for no more."""
     health, policy = Health(State.WARN, failures=1), replace(POLICY, delay_warn=10)

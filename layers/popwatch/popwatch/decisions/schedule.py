@@ -215,7 +215,7 @@ def late_seconds_of(
     if tick - tested_tick > IN_FLIGHT:
         return late_seconds
     own = round((began - tested_tick).total_seconds())
-    planned = tested_tick + timedelta(seconds=delay)
+    planned = tested_tick + timedelta(seconds=max(1, max_test_seconds // delay) * delay)  # see `retest_at`
     if tested_tick < planned.replace(second=0, microsecond=0) < tick:  # by the tick of that minute
         waited = late_seconds + round((tick - planned).total_seconds())
         if waited > own + max_test_seconds + COMMITTED_WITHIN_SECONDS:

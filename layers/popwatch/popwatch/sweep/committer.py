@@ -19,7 +19,7 @@ from popwatch.aws.store import WRITE_ATTEMPTS, Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import TICK, delay_seconds, forget, judge, suspend
 from popwatch.decisions.posture_tests import with_posture, with_present_posture
-from popwatch.decisions.schedule import is_due
+from popwatch.decisions.schedule import MESSAGE_TIME, is_due
 from popwatch.model.health import FAILING, AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import Outcome
@@ -263,7 +263,7 @@ def _still_counts(test: PlannedTest, newer: Record, outcome: Outcome | None, tic
 
 
 def _is_too_soon(test: PlannedTest, newer: Record, outcome: Outcome) -> bool:
-    """Whether a test came before a short delay after the first failed one of a run was over, by the clock.
+    """Whether a test began before the one that a short delay plans after the first failed one of a run, by the clock.
 
     Its tick did not know that one, which came late, and whose retests go on beyond this tick. In its place would they
     not count, and the next tick may come much later.
@@ -271,7 +271,8 @@ def _is_too_soon(test: PlannedTest, newer: Record, outcome: Outcome) -> bool:
     if newer.outcome is None or not is_first_failure(test, newer):
         return False
     delay = timedelta(seconds=delay_seconds(newer.health, test.target.policy))
-    return delay < TICK and outcome.started_at - newer.outcome.started_at < delay - CLOCK_SKEW
+    own_retest = max(delay, timedelta(seconds=test.target.max_test_seconds) + MESSAGE_TIME)
+    return delay < TICK and outcome.started_at - newer.outcome.started_at < own_retest
 
 
 def is_first_failure(test: PlannedTest, record: Record) -> bool:
