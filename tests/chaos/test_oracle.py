@@ -201,6 +201,20 @@ def test_who_claims_a_doubled_message_first_sends_for_both(claimed_by: int | Non
     assert [one.kind for one in found] == ["alert late"] * late
 
 
+@pytest.mark.parametrize(("time", "late"), [("20:00:00", False), ("21:00:00", True)], ids=["an earlier outage", "none"])
+def test_who_has_the_rest_of_an_earlier_alert_sends_what_comes_behind_it(time: str, late: bool) -> None:
+    """One topic has taken the earlier alert before, so that it is handed over last where both are sent."""
+    test = replace(lifetime_of("f").tests[0], invocation=1, made_order=1, committed=2)
+    ends: list[Fact] = [Ended(3, 1, "well", BEGIN), Ended(6, 2, "killed", BEGIN)]
+    sent = published(4, 2, "alert", "down/1/2026-03-01 21:00:00")
+    rest = published(5, 2, "history", f"down/1/2026-03-01 {time}")
+    known = record.Record([*ends, sent, rest], [BEGIN] * 7)
+    known.tests["mail-1"] = [test]
+    judge = Deliveries(known, {"mail-1": known.messages}, simulated=True)
+    found = list(judge.judge(test, [known.messages[0]], "down 1"))
+    assert [one.kind for one in found] == ["alert late"] * late
+
+
 def published(order: int, invocation: int, channel: str, alert: str) -> PublishedText:
     """The words of an alert about `mail-1`, as far as they name it."""
     return PublishedText(order, invocation, channel, f"Alert mail-1/{alert} UTC: an alert may arrive", "", {}, True)
