@@ -17,6 +17,10 @@ PARENT = "mail-0"
 SCHEDULE = "patch-night"
 """The windows in `_defaults` that some targets name."""
 
+CLOCKS_DIFFER = timedelta(seconds=4)
+"""So much before its end a suspension may be over by somebody's clock."""
+
+RENAMED = "-renamed"
 FLAPS_PER_HOUR = 6
 SLOW_MS, TOO_SLOW_MS = 500, 2000
 _ID = "{alert_id}: an alert may arrive twice; a copy has the same id."
@@ -203,7 +207,9 @@ Change = Callable[[Configured, Situation], Configured | None]
 """One change; None if there is nothing to change."""
 
 
-def _policy(**fields: Callable[[Policy, Situation], Any]) -> Change:
+def change_policy(**fields: Callable[[Policy, Situation], Any]) -> Change:
+    """The change of fields of the policy, each as drawn."""
+
     def change(known: Configured, there: Situation) -> Configured | None:
         new = {name: draw(known.policy, there) for name, draw in fields.items()}
         policy = replace(known.policy, **new)
@@ -293,7 +299,9 @@ def _with_parents(known: Configured, parents: tuple[str, ...]) -> Configured:
     return replace(known, policy=replace(known.policy, depends_on=parents))
 
 
-def _connection(**fields: Sequence[object]) -> Change:
+def change_connection(**fields: Sequence[object]) -> Change:
+    """The change of fields of the connection to one of several values each."""
+
     def change(known: Configured, there: Situation) -> Configured | None:
         new = {name: there.faults.choice(choices) for name, choices in fields.items()}
         before = {"tls": "none", "max_test_seconds": MAX_TEST_SECONDS, **known.connection_fields}
@@ -308,7 +316,7 @@ def _connection(**fields: Sequence[object]) -> Change:
 
 def _change_tls(known: Configured, there: Situation) -> Configured | None:
     """TLS or none; a login needs it."""
-    return None if known.policy.login else _connection(tls=("none", "implicit"))(known, there)
+    return None if known.policy.login else change_connection(tls=("none", "implicit"))(known, there)
 
 
 def _change_login(known: Configured, there: Situation) -> Configured | None:
@@ -329,15 +337,15 @@ INTERVENTIONS: dict[str, Change] = {
     "silence": _silence,
     "unsilence": _unsilence,
     "acknowledge": _acknowledge,
-    "suspend": _policy(enabled=_one_of(False)),
+    "suspend": change_policy(enabled=_one_of(False)),
     "resume": _resume,
     "maintenance added": _plan_maintenance,
     "maintenance removed": _cancel_maintenance,
     "maintenance ended": _end_maintenance,
-    "failures_per_alert changed": _policy(failures_per_alert=_one_of(1, 2, 3, 4)),
-    "max_alerts changed": _policy(max_alerts=_max_alerts),
-    "delays changed": _policy(delay_up=_one_of(30, 60, 120, 300)),
-    "delays of failing changed": _policy(delay_warn=_one_of(10, 30, 60), delay_lost=_one_of(60, 120)),
+    "failures_per_alert changed": change_policy(failures_per_alert=_one_of(1, 2, 3, 4)),
+    "max_alerts changed": change_policy(max_alerts=_max_alerts),
+    "delays changed": change_policy(delay_up=_one_of(30, 60, 120, 300)),
+    "delays of failing changed": change_policy(delay_warn=_one_of(10, 30, 60), delay_lost=_one_of(60, 120)),
 }
 """What people do to a target at any time."""
 
@@ -354,35 +362,59 @@ TEXTS: dict[str, tuple[str, ...]] = {
 }
 """What may be written into the fields of texts."""
 
-ONLY_SIMULATED: dict[str, Change] = {
+NEWER: dict[str, Change] = {
     "suspend for": _suspend_for,
     "maintenance of each week added": _plan_weekly,
-    "deadline changed": _connection(max_test_seconds=(5, MAX_TEST_SECONDS, 20)),
-    "certificate_warn_days changed": _policy(certificate_warn_days=_one_of(None, *WARN_DAYS)),
-    "flap_per_hour changed": _policy(flap_per_hour=_flap_per_hour),
-    "alert_recovery changed": _policy(alert_recovery=lambda policy, _: not policy.alert_recovery),
+    "deadline changed": change_connection(max_test_seconds=(5, MAX_TEST_SECONDS, 20)),
+    "certificate_warn_days changed": change_policy(certificate_warn_days=_one_of(None, *WARN_DAYS)),
+    "flap_per_hour changed": change_policy(flap_per_hour=_flap_per_hour),
+    "alert_recovery changed": change_policy(alert_recovery=lambda policy, _: not policy.alert_recovery),
     "schedule named": _name_schedule,
     "parent added": _add_parent,
     "parent changed": _change_parent,
     "parent removed": _remove_parent,
     "host changed": _move,
-    "port changed": _connection(port=(1110, 2110)),
+    "port changed": change_connection(port=(1110, 2110)),
     "tls changed": _change_tls,
-    "limits of round trips changed": _policy(slow_rtt_ms=_one_of(0, SLOW_MS), max_rtt_ms=_one_of(0, 0, TOO_SLOW_MS)),
-    "all_addresses changed": _policy(all_addresses=lambda policy, _: not policy.all_addresses),
-    "passes_per_recovery changed": _policy(passes_per_recovery=_one_of(1, 2, 3)),
-    "texts changed": _policy(**{name: _one_of(*texts) for name, texts in TEXTS.items()}),
+    "limits of round trips changed": change_policy(
+        slow_rtt_ms=_one_of(0, SLOW_MS), max_rtt_ms=_one_of(0, 0, TOO_SLOW_MS)
+    ),
+    "all_addresses changed": change_policy(all_addresses=lambda policy, _: not policy.all_addresses),
+    "passes_per_recovery changed": change_policy(passes_per_recovery=_one_of(1, 2, 3)),
+    "texts changed": change_policy(**{name: _one_of(*texts) for name, texts in TEXTS.items()}),
 }
-"""What only simulated people do: real servers have a port each, and older versions do not know these fields."""
+"""What people do beside that, with fields that older versions do not know."""
+
+ONLY_SIMULATED = ("port changed",)
+"""What only simulated people do: live servers have one port each for tests with TLS, and one for those without."""
 
 LOGIN_EVERY = (60, 120, 120, 300, 300)
 MAX_MESSAGES = 100
 OF_LOGINS: dict[str, Change] = {
     "login changed": _change_login,
-    "login_every changed": _if_it_logs_in(_policy(login_every=_one_of(*LOGIN_EVERY))),
-    "max_messages changed": _if_it_logs_in(_policy(max_messages=_one_of(0, MAX_MESSAGES))),
+    "login_every changed": _if_it_logs_in(change_policy(login_every=_one_of(*LOGIN_EVERY))),
+    "max_messages changed": _if_it_logs_in(change_policy(max_messages=_one_of(0, MAX_MESSAGES))),
 }
 """What they do where targets log in."""
+
+
+def rename(name: str, known: Configured) -> tuple[str, Configured]:
+    """Another id for the same server: what is state, a silence or an acknowledgement, does not go with it."""
+    new = name.removesuffix(RENAMED) if name.endswith(RENAMED) else name + RENAMED
+    policy = replace(known.policy, acknowledged=None)
+    return new, replace(known, policy=policy, silence=None, suspended=None, server=known.server or name)
+
+
+def draw_import(faults: Faults) -> Callable[[Configured], Configured]:
+    """A file that sets fields of all targets, and leaves silences and acknowledgements alone."""
+    failures, seconds = faults.choice([1, 2, 3]), faults.choice([30, 60, 120])
+    return lambda known: replace(known, policy=replace(known.policy, failures_per_alert=failures, delay_down=seconds))
+
+
+def draw_schedule(now: datetime, faults: Faults) -> tuple[Window, ...]:
+    """What somebody may write into the schedule."""
+    begin = now + timedelta(minutes=faults.choice([0, 4, 8]))
+    return ((begin, begin + timedelta(minutes=faults.choice(range(2, 15)))),)
 
 
 def change_mind(
@@ -392,7 +424,7 @@ def change_mind(
     more: Mapping[str, Change] | None = None,
 ) -> tuple[str, Configured]:
     """One change that is one, and its kind; `more` are further ones."""
-    changes = {**INTERVENTIONS, **ONLY_SIMULATED, **OF_LOGINS, **(more or {})}
+    changes = {**INTERVENTIONS, **NEWER, **OF_LOGINS, **(more or {})}
     left = list(kinds)
     while left:
         kind = there.faults.choice(left)

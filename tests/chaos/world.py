@@ -37,24 +37,27 @@ from tests.chaos.engine import Engine, Killed, Process, Threads
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import NO_FAULTS, OUTAGE_SECONDS, FaultLog, Faults, Rates
 from tests.chaos.people import (
+    CLOCKS_DIFFER,
     INTERVENTIONS,
+    NEWER,
     OF_LOGINS,
-    ONLY_SIMULATED,
     SCHEDULE,
     Configured,
     Situation,
     as_read,
     as_written,
     change_mind,
+    draw_import,
     draw_login,
     draw_newer,
     draw_policy,
+    draw_schedule,
+    rename,
 )
 from tests.chaos.tables import Tables
 
 BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
 MINUTE = 60.0
-CLOCKS_DIFFER = timedelta(seconds=4)
 FUNCTION_SECONDS = 120.0
 RESERVE_SECONDS = 20.0
 VISIBILITY_SECONDS = 720.0
@@ -65,7 +68,6 @@ NAMES = TableNames(
     "Targets", "Status", "History", samples_kept=timedelta(days=36_500), history_kept=timedelta(days=36_500)
 )
 DOMAIN = ".example.net"
-RENAMED = "-renamed"
 WITHOUT_FAULTS = 0.15
 """The share of installations in which nothing goes wrong."""
 
@@ -510,9 +512,8 @@ class World:
         if faults.occurs("file_imported"):
             self.engine.at(self.engine.now + faults.uniform(0.0, MINUTE), partial(self._import, faults))
         if faults.occurs("schedule_changed"):
-            begin = self.now() + timedelta(minutes=faults.choice([0, 4, 8]))
             self._count("schedule changed")
-            self._write_schedule(((begin, begin + timedelta(minutes=faults.choice(range(2, 15)))),))
+            self._write_schedule(draw_schedule(self.now(), faults))
 
     def _change_servers(self, faults: Faults) -> None:
         for name in sorted(self.servers):
@@ -690,30 +691,25 @@ class World:
             return
         others = [other for other in sorted(self.configured) if other != name and other in self.servers]
         there = Situation(self.now(), faults, lambda: self._failing_since(name), others, accounts.NAMES)
-        kinds = (*INTERVENTIONS, *([] if self.upgrade else ONLY_SIMULATED), *(OF_LOGINS if self.logins else ()))
+        kinds = (*INTERVENTIONS, *([] if self.upgrade else NEWER), *(OF_LOGINS if self.logins else ()))
         kind, changed = change_mind(known, there, postures.KINDS if self.days else kinds, postures.OF_DAYS)
         self._count(kind)
         self._configure(name, changed)
 
     def _rename_target(self, name: str) -> None:
-        """Another id for the same server: what is state, a silence or an acknowledgement, does not go with it."""
         known = self.configured.get(name)
-        new = name.removesuffix(RENAMED) if name.endswith(RENAMED) else name + RENAMED
-        if known is None or new in self.configured:
+        new, renamed = rename(name, known) if known else ("", None)
+        if renamed is None or new in self.configured:
             return
         self._remove_target(name)
         self._count("target renamed")
-        policy = replace(known.policy, acknowledged=None)
-        renamed = replace(known, policy=policy, silence=None, suspended=None, server=known.server or name)
         self._configure(new, renamed)
 
     def _import(self, faults: Faults) -> None:
-        """A file sets a field of all targets, and leaves silences and acknowledgements alone."""
         self._count("file imported")
-        failures, seconds = faults.choice([1, 2, 3]), faults.choice([30, 60, 120])
+        imported = draw_import(faults)
         for name, known in sorted(self.configured.items()):
-            policy = replace(known.policy, failures_per_alert=failures, delay_down=seconds)
-            self._configure(name, replace(known, policy=policy))
+            self._configure(name, imported(known))
 
     def _write_schedule(self, windows: tuple[facts.Window, ...]) -> None:
         """Write the schedule into the defaults: it holds for whoever names it."""

@@ -61,7 +61,20 @@ class WatchedProber(_function.Prober):  # type: ignore[misc]
     def run(self, *targets: Any, **options: Any) -> Iterator[list[tuple[Any, Any]]]:
         for arrivals in super().run(*targets, **options):
             at = now()
-            tests = [(target.target_id, int(target.tags[0]), outcome.passed) for target, outcome in arrivals]
+            tests = [
+                {
+                    "target": target.target_id,
+                    "configuration": int(target.tags[0]),
+                    "schedules": target.schedules,
+                    "passed": outcome.passed,
+                    "rtt_ms": outcome.rtt_ms,
+                    "certificates": [
+                        (certificate.expires.isoformat(), certificate.lifetime.total_seconds())
+                        for certificate in outcome.certificates
+                    ],
+                }
+                for target, outcome in arrivals
+            ]
             if tests:
                 _control.report("tested", tests=tests, at=at.isoformat())
             yield [(target, replace(outcome, started_at=at)) for target, outcome in arrivals]

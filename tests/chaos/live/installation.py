@@ -30,7 +30,27 @@ from tests.chaos.live.pace import USUAL_MINUTE, Pace
 from tests.chaos.live.proxy import Proxy
 from tests.chaos.live.servers import Servers
 from tests.chaos.live.task_schedule import TaskSchedule
-from tests.chaos.people import Configured, Situation, change_mind, draw_policy
+from tests.chaos.people import (
+    CLOCKS_DIFFER,
+    INTERVENTIONS,
+    NEWER,
+    ONLY_SIMULATED,
+    SCHEDULE,
+    SLOW_MS,
+    Change,
+    Configured,
+    Situation,
+    as_read,
+    as_written,
+    change_connection,
+    change_mind,
+    change_policy,
+    draw_import,
+    draw_newer,
+    draw_policy,
+    draw_schedule,
+    rename,
+)
 from tests.e2e.deployed import Deployed
 from tests.fast_clock import Clock
 
@@ -54,6 +74,10 @@ USUAL = Rates(
     config_changed=0.03,
     target_removed=0.004,
     target_added=0.05,
+    target_renamed=0.004,
+    file_imported=0.05,
+    schedule_changed=0.05,
+    certificate_changed=0.02,
     server_changed=0.06,
     storm=0.02,
 )
@@ -63,6 +87,12 @@ TABLES = {"TargetsTable": "Targets", "StatusTable": "Status", "HistoryTable": "H
 """The tables by the template's outputs, and their names."""
 
 VISIBILITY_SLACK = 2
+ACKNOWLEDGED = 4
+"""How often an acknowledgement is drawn, where another intervention is drawn once: most targets have no outage."""
+
+HOLD_LONG = ("parent added", "parent changed", "parent removed", "flap_per_hour changed", "passes_per_recovery changed")
+"""What may hold an alert back for longer than a short fault-free time."""
+
 LONGEST = 4.0
 """How many times as long as planned a part of a round may take, until enough sweeps have come to their end."""
 
@@ -100,8 +130,9 @@ class StackSetup:
 class Round:
     """How a stack is treated for a while: seconds of chaos, and of the fault-free time after it, at the usual pace.
 
-    `bug` is planted in the function's process. Where targets are `independent`, none flaps or depends on another: what
-    the two hold back is sent only after half an hour without faults.
+    `bug` is planted in the function's process. The services that are `refusing` refuse everything for minutes. Where
+    targets are `independent`, none flaps, depends on another or recovers only with several passed tests: what these
+    hold back is sent only after half an hour without faults.
     """
 
     seed: str
@@ -111,6 +142,7 @@ class Round:
     pace: Pace = field(default_factory=Pace.of_machine)
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     bug: str = ""
+    refusing: tuple[str, ...] = ("dynamodb", "sns", "sqs")
     independent: bool = False
 
 
@@ -133,7 +165,8 @@ class Installation:
         self.mirror: dict[tuple[str, ...], Mapping[str, Any]] = {}
         self.message_ids: dict[int, str] = {}
         self.scopes: Counter[str] = Counter()
-        self.ticks, self.fault_free, self.began = 0, False, time.monotonic()
+        self.ticks, self.fault_free, self.settling, self.began = 0, False, False, time.monotonic()
+        self.schedule: tuple[facts.Window, ...] = ()
         self.invoked: Counter[str] = Counter()
         self._tasks = TaskSchedule()
         self._tables = {stack.local.outputs[output]: table_name for output, table_name in TABLES.items()}
@@ -193,6 +226,7 @@ class Installation:
         """Chaos, then no faults, until that time is over and nothing is under way any more; or until `stop`, asked
         each minute."""
         pace = self.plan.pace
+        self._write_schedule(())
         for number in range(self.setup.targets):
             self._add_target(f"mail-{number}", self._faults(f"target {number}"))
         self._tasks.after(self.setup.schedule_second / pace.speed, self._minute)
@@ -224,7 +258,7 @@ class Installation:
         last = self._settle()
         with self.lock:
             servers = {
-                name: (known.at_last(last), self.servers.by_target[name].answers)
+                name: (known.at_last(last, self.schedule), self.servers.by_target[known.server or name].answers)
                 for name, known in self.configured.items()
             }
             self.evidence.add(facts.FaultFree(self.evidence.order, last, began, servers))
@@ -234,6 +268,7 @@ class Installation:
 
         What is left to send after `LAST_SWEEPS` is lost.
         """
+        self.settling = True
         self._wait_until_idle()
         for _ in range(LAST_SWEEPS):
             tick = self._sweep_once()
@@ -256,7 +291,7 @@ class Installation:
         """Wait until no invocation is under way or to come; a message whose invocations die comes three times."""
         end = time.monotonic() + RECEIVES * (self.plan.pace.timeout + VISIBILITY_SLACK)
         while not self._is_idle() and time.monotonic() < end:
-            time.sleep(0.1)
+            self._tasks.run(0.1)
 
     def _is_idle(self) -> bool:
         with self.lock:
@@ -317,7 +352,9 @@ class Installation:
     # ---- the schedule
 
     def _minute(self) -> None:
-        """Once a minute: the tick, and whatever changes in the world."""
+        """Once a minute: the tick, and whatever changes in the world. At the end sweeps come one after another."""
+        if self.settling:
+            return
         tick = datetime.fromisoformat(self.clock.began) + timedelta(minutes=self.ticks)
         self.ticks += 1
         faults = self._faults(f"minute {self.ticks}")
@@ -345,34 +382,56 @@ class Installation:
         for name in sorted(self.servers.by_target):
             if faults.occurs("server_changed"):
                 self._log(0, f"{name} plays {self.servers.change(name, faults)} from now on")
+            if faults.occurs("certificate_changed"):
+                self.servers.renew(name, faults)
+                self._log(0, f"{name} has another certificate from now on")
         if faults.occurs("storm"):
             answers = faults.uniform(0, 1) < 0.4
             for name in sorted(self.servers.by_target):
                 self.servers.change(name, faults, answers=answers)
             self._log(0, f"minute: all servers {'answer' if answers else 'fail'} from now on")
-        for service in ("dynamodb", "sns", "sqs"):
+        for service in self.plan.refusing:
             if faults.occurs("outage"):
                 self.service_outages[service] = self.clock.now() + timedelta(seconds=faults.uniform(*OUTAGE_SECONDS))
+        self._change_configuration(faults)
+
+    def _change_configuration(self, faults: Faults) -> None:
         for name in sorted(self.configured):
             seconds = faults.uniform(0.0, MINUTE)
             if faults.occurs("config_changed"):
                 self._later(seconds, partial(self._reconfigure, name, faults))
             if len(self.configured) > 2 and faults.occurs("target_removed"):
                 self._later(seconds, partial(self._remove_target, name))
+            elif faults.occurs("target_renamed"):
+                self._later(seconds, partial(self._rename_target, name))
         for name in sorted(set(self.servers.by_target) - set(self.configured)):
             if faults.occurs("target_added"):
-                self.faults.interventions["target added"] += 1
+                self._count("target added")
                 self._add_target(name, faults)
+        if faults.occurs("file_imported"):
+            self._later(faults.uniform(0.0, MINUTE), partial(self._import, faults))
+        if faults.occurs("schedule_changed"):
+            self._count("schedule changed")
+            self._write_schedule(draw_schedule(self.clock.now(), faults))
 
     # ---- users
 
+    def _count(self, kind: str) -> None:
+        with self.lock:
+            self.faults.interventions[kind] += 1
+
     def _add_target(self, name: str, faults: Faults) -> None:
-        self._configure(name, Configured(draw_policy(name, faults, independent=self.plan.independent)))
+        policy = draw_policy(name, faults, independent=self.plan.independent)
+        if not self.plan.independent:
+            policy = replace(draw_newer(policy, faults), max_rtt_ms=0)
+        self.servers.add(name, faults)
+        connection_fields = {"max_test_seconds": self.plan.pace.test, "tls": faults.choice(["none", "implicit"])}
+        self._configure(name, Configured(policy, connection_fields=connection_fields))
 
     def _remove_target(self, name: str) -> None:
         with self.lock:
             if self.configured.pop(name, None):
-                self.faults.interventions["target removed"] += 1
+                self._count("target removed")
                 self._log(0, f"{name} removed")
                 self.evidence.add(facts.Configured(self.evidence.order, name, self.clock.now(), None))
                 self.stack.installation.target_table.write((), delete=[name])
@@ -380,29 +439,99 @@ class Installation:
     def _reconfigure(self, name: str, faults: Faults) -> None:
         known = self.configured.get(name)
         if known and not self.fault_free:
-            there = Situation(self.clock.now(), faults, lambda: self._failing_since(name))
-            kind, changed = change_mind(known, there)
-            with self.lock:
-                self.faults.interventions[kind] += 1
+            others = [other for other in sorted(self.configured) if other != name and other in self.servers.by_target]
+            there = Situation(self.clock.now(), faults, lambda: self._failing_since(name), others)
+            kind, changed = change_mind(known, there, self._kinds, self._own_changes)
+            self._count(kind)
             self._configure(name, changed)
+
+    @property
+    def _kinds(self) -> list[str]:
+        """What people do to a target, each as often as it is to be drawn."""
+        excluded = (*ONLY_SIMULATED, *(HOLD_LONG if self.plan.independent else ()))
+        kinds = [kind for kind in (*INTERVENTIONS, *NEWER) if kind not in excluded]
+        return [*kinds, *["acknowledge"] * (ACKNOWLEDGED - 1)]
+
+    @property
+    def _own_changes(self) -> dict[str, Change]:
+        """The changes whose values depend on how fast real servers answer."""
+        seconds = self.plan.pace.test
+        return {
+            "deadline changed": change_connection(max_test_seconds=(seconds, 0.75 * seconds)),
+            "limits of round trips changed": change_policy(
+                slow_rtt_ms=lambda policy, _: 0 if policy.slow_rtt_ms else SLOW_MS
+            ),
+        }
+
+    def _rename_target(self, name: str) -> None:
+        known = self.configured.get(name)
+        new, renamed = rename(name, known) if known else ("", None)
+        if renamed is None or new in self.configured or self.fault_free:
+            return
+        self._remove_target(name)
+        self._count("target renamed")
+        self._configure(new, renamed)
+
+    def _import(self, faults: Faults) -> None:
+        if self.fault_free:
+            return
+        self._count("file imported")
+        imported = draw_import(faults)
+        for name, known in sorted(self.configured.items()):
+            self._configure(name, imported(known))
+
+    def _write_schedule(self, windows: tuple[facts.Window, ...]) -> None:
+        """Write the schedule into the defaults: it holds for whoever names it."""
+        with self.lock:
+            self.schedule = windows
+            schedules = {SCHEDULE: [as_written(window) for window in windows]}
+            self.stack.put_targets({"target_id": "_defaults", "schedules": schedules})
+            for name, known in sorted(self.configured.items()):
+                if known.scheduled:
+                    self._say_configured(name, known, by_schedule=True)
+            self._log(0, f"schedule: {windows}")
 
     def _failing_since(self, name: str) -> datetime | None:
         """What `popwatch ack` would write: the beginning of the outage that the record holds."""
         return self.stack.store.read_record(name).health.failing_since
 
     def _configure(self, name: str, known: Configured) -> None:
-        connection_fields = {
-            "host": "127.0.0.1",
-            "port": self.servers.port_of(name),
-            "max_test_seconds": self.plan.pace.test,
-        }
+        server = self.servers.by_target[known.server or name]
+        of_server: dict[str, object] = {"host": "127.0.0.1", "port": server.port}
+        if known.connection_fields["tls"] == "implicit":
+            of_server |= {"port": server.tls_port, "ca_pem": self.servers.ca_pem}
         with self.lock:
             self.configured[name] = known
             self.policies.append(known)
-            self.stack.put_targets(known.item(name, len(self.policies) - 1, **connection_fields))
-            at = self.clock.now()
-            self.evidence.add(facts.Configured(self.evidence.order, name, at, known.policy, known.windows()))
+            self.stack.put_targets(known.item(name, len(self.policies) - 1, **of_server))
+            self._say_configured(name, known)
             self._log(0, f"{name} configured: {known}")
+            if known.suspended and known.suspended[1] > self.clock.now():
+                seconds = (known.suspended[1] - self.clock.now() - CLOCKS_DIFFER).total_seconds()
+                self._later(seconds, partial(self._resume, name, known.suspended))
+
+    def _resume(self, name: str, suspension: facts.Window) -> None:
+        """A suspension ends by itself: at some clock from now on."""
+        with self.lock:
+            known = self.configured.get(name)
+            if known and known.suspended == suspension:
+                self.configured[name] = replace(known, suspended=None)
+                self._say_configured(name, self.configured[name])
+
+    def _say_configured(self, name: str, known: Configured, *, by_schedule: bool = False) -> None:
+        at = self.clock.now()
+        self.evidence.add(
+            facts.Configured(
+                self.evidence.order,
+                name,
+                at,
+                replace(known.policy, enabled=known.is_enabled(at)),
+                known.windows(self.schedule),
+                by_schedule=by_schedule,
+                server=known.server or name,
+                connection_fields=tuple(sorted(known.connection_fields.items())),
+            )
+        )
 
     # ---- invocations
 
@@ -427,13 +556,23 @@ class Installation:
             self.evidence.on_refused(self._tables[report["table"]], report["item"])
             return
         at, tick = datetime.fromisoformat(report["at"]), datetime.fromisoformat(invocation.tick)
-        for name, number, passed in report["tests"]:
-            policy = self.policies[number].at(at)
-            self.evidence.add(
-                facts.Tested(self.evidence.order, invocation.number, name, tick, at, policy, passed=passed)
-            )
-            if self.servers.contradict(name, passed=passed):
-                self._report("wrong outcome", name, f"passed={passed}, which is not what its server did")
+        for test in report["tests"]:
+            self._on_test(invocation, tick, at, test)
+
+    def _on_test(self, invocation: Invocation, tick: datetime, at: datetime, test: Mapping[str, Any]) -> None:
+        name, passed, known = test["target"], test["passed"], self.policies[test["configuration"]]
+        policy = known.at(at, tuple(as_read(window) for window in test["schedules"].get(SCHEDULE, ())))
+        what = self.evidence.order, invocation.number, name, tick, at, policy, passed
+        certificates = tuple(
+            facts.Certificate(datetime.fromisoformat(expires), timedelta(seconds=seconds))
+            for expires, seconds in test["certificates"]
+        )
+        self.evidence.add(facts.Tested(*what, rtt_ms=test["rtt_ms"] or 0.0, certificates=certificates))
+        server = known.server or name
+        if self.servers.contradict(server, passed=passed):
+            self._report("wrong outcome", name, f"passed={passed}, which is not what its server did")
+        if certificates and not self.servers.has_shown(server, certificates[0].expires):
+            self._report("wrong certificate", name, f"{certificates[0]}, which its server did not show")
 
     def _ended(self, invocation: Invocation, why: str) -> None:
         self._log(invocation.number, f"ended {invocation.over} {why}")

@@ -10,7 +10,7 @@ from tests.chaos.live.installation import Round
 from tests.e2e.deployed import Deployed
 
 PLANTED = {
-    "refusal taken for an answer": {"outage": 0.0, "server_changed": 0.4, "refused": 0.45},
+    "refusal taken for an answer": {"outage": 0.4, "server_changed": 0.4},
     "recorded before SNS answered": {"server_changed": 0.4},
 }
 """Bugs that the live campaign must find, each with the fault rates at which it shows soon."""
@@ -38,7 +38,8 @@ def test_nothing_is_lost_or_invented_on_the_deployed_stack(stack: Deployed) -> N
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_bugs_are_found_on_the_deployed_stack(stack: Deployed, name: str) -> None:
     """An alert recorded as sent, which SNS did not accept or not yet, is found in the deployed function as that."""
-    plan = Round("bugs", chaos=300, fault_free=0, independent=True, fault_rates=PLANTED[name], bug=name)
+    rates = PLANTED[name]
+    plan = Round("bugs", 300, 0, independent=True, fault_rates=rates, bug=name, refusing=("sns",))
     assert campaign.shows(stack, plan, ("recorded unsent",))
 
 
