@@ -48,7 +48,7 @@ def simulate(
     """Each test from `start`, a tick at which the target passes, until it passes again after an outage.
 
     It goes on until a recovery that a maintenance holds has been sent. The outage begins at `start` + `begins_after`
-    and lasts for `outage`. The texts are those of the stack `stack`. There is no test while the target is suspended;
+    and lasts for `outage`. The texts are those of the stack `stack`. No test is planned while the target is suspended;
     after that it starts over as untested, and one that is suspended at `start` has not passed there.
     """
     rtt_ms = min([RTT_MS, *(limit / 2 for limit in (target.max_rtt_ms, target.policy.slow_rtt_ms) if limit)])
@@ -66,10 +66,12 @@ def simulate(
             policy = target.policy.at(tick)
             health = health if policy.enabled else UNTESTED
             due = next_due(target.target_id, health, policy, tested_tick=tested_tick, after=tick - TICK, tick=tick)
-        while due is not None and target.policy.at(due).enabled:
+        while due is not None:
             outcome = _failed(due, error) if began < due < ended else _passed(due, rtt_ms)
             step = _simulate_test(target, health, outcome, stack, to_next_tick=tick + TICK - due)
             yield step
+            if step.health is health:
+                break
             health, tested_tick = step.health, due
             pending = health.recovery or health.ended_outage
             if due >= ended and outcome.passed and not pending:
@@ -113,8 +115,14 @@ def first_alert(
 def _simulate_test(
     target: Target, health: Health, outcome: Outcome, stack: str, *, to_next_tick: timedelta
 ) -> SimulatedTest:
+    """The test and what follows it; the health stays as it is if a suspension began meanwhile: nothing follows then."""
     now = outcome.started_at
     judgement = judge(health, outcome, target.policy, now, to_next_tick=to_next_tick)
+    if judgement.alert:  # before it is committed the interventions are read again, whose clock may be ahead
+        if not target.policy.at(now).enabled:
+            return SimulatedTest(now, outcome.passed, health)
+        silenced = target.policy.is_silenced(now)
+        judgement = judge(health, outcome, target.policy, now, silenced=silenced, to_next_tick=to_next_tick)
     message = render(target, health, judgement, outcome, now, stack=stack) if judgement.alert else None
     return SimulatedTest(now, outcome.passed, judgement.health, message)
 
