@@ -149,8 +149,8 @@ FIRST_FAILURE_ALERTS = {
 
 
 WINDOWS = st.none() | st.tuples(st.integers(0, 20), st.integers(1, 20))
-REQUESTS = st.lists(st.integers(0, 40 * 60), max_size=6)
-"""The seconds at which `popwatch retest` asks for a test."""
+REQUESTS = st.lists(st.integers(0, 40 * 60).filter(lambda second: second % 60), max_size=6)
+"""The seconds at which `popwatch retest` asks for a test, between two ticks."""
 
 
 @SLOW
@@ -170,6 +170,22 @@ REQUESTS = st.lists(st.integers(0, 40 * 60), max_size=6)
     depends=False,
     silence=None,
     requests=[200, 210, 220, 400],
+)
+@example(
+    policy=FIRST_FAILURE_ALERTS | {"delay_up": 10, "delay_lost": 10},
+    pattern="..x....",
+    parent=".x....",
+    depends=True,
+    silence=None,
+    requests=[],
+)
+@example(
+    policy=FIRST_FAILURE_ALERTS | {"delay_up": 10, "delay_down": 150},
+    pattern="x.x....",
+    parent=".x.....",
+    depends=True,
+    silence=None,
+    requests=[151],
 )
 @given(policy=POLICIES, pattern=PATTERNS, parent=PATTERNS, depends=st.booleans(), silence=WINDOWS, requests=REQUESTS)
 def test_replayed_is_what_happened(

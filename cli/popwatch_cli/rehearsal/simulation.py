@@ -11,7 +11,7 @@ from popwatch.alerts.rendering import render
 from popwatch.alerts.tokens import USUAL_STACK
 from popwatch.decisions.judging import TICK, judge
 from popwatch.decisions.schedule import next_due, retest_at
-from popwatch.model.health import UNTESTED, AlertEvent, Health, Judgement, State
+from popwatch.model.health import FAILING, UNTESTED, AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Policy, Target
@@ -97,9 +97,12 @@ def rejudge(
     health = UNTESTED
     for outcome in outcomes:
         at = outcome.started_at
-        judgement = judge(health, outcome, policy, at, failing_parent(at))
+        # Of a target that fails, a test between two ticks is a retest, or one on request: both ask anew.
+        asks_anew = outcome.error and health.state in FAILING and at != at.replace(second=0, microsecond=0)
+        failing = failing_by_then(at) if asks_anew else failing_parent(at)
+        judgement = judge(health, outcome, policy, at, failing)
         if judgement.alert and judgement.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
-            judgement = judge(health, outcome, policy, at, failing_parent(at) or failing_by_then(at))
+            judgement = judge(health, outcome, policy, at, failing or failing_by_then(at))
         health = judgement.health
         yield at, judgement
 
