@@ -187,6 +187,14 @@ REQUESTS = st.lists(st.integers(0, 40 * 60).filter(lambda second: second % 60), 
     silence=None,
     requests=[151],
 )
+@example(
+    policy=FIRST_FAILURE_ALERTS | {"delay_up": 83, "delay_warn": 152, "delay_down": 20, "failures_per_alert": 2},
+    pattern=".xxxxx.",
+    parent="....x.",
+    depends=True,
+    silence=None,
+    requests=[140, 211, 280, 332],
+)
 @given(policy=POLICIES, pattern=PATTERNS, parent=PATTERNS, depends=st.booleans(), silence=WINDOWS, requests=REQUESTS)
 def test_replayed_is_what_happened(
     *,

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from popwatch.alerts.rendering import render
 from popwatch.alerts.tokens import USUAL_STACK
-from popwatch.decisions.judging import TICK, judge
+from popwatch.decisions.judging import TICK, delay_seconds, judge
 from popwatch.decisions.schedule import next_due, retest_at
 from popwatch.model.health import FAILING, UNTESTED, AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage
@@ -97,14 +97,21 @@ def rejudge(
     health = UNTESTED
     for outcome in outcomes:
         at = outcome.started_at
-        # Of a target that fails, a test between two ticks is a retest, or one on request: both ask anew.
-        asks_anew = outcome.error and health.state in FAILING and at != at.replace(second=0, microsecond=0)
-        failing = failing_by_then(at) if asks_anew else failing_parent(at)
+        failing = failing_by_then(at) if outcome.error and _asks_anew(health, policy, at) else failing_parent(at)
         judgement = judge(health, outcome, policy, at, failing)
         if judgement.alert and judgement.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
             judgement = judge(health, outcome, policy, at, failing or failing_by_then(at))
         health = judgement.health
         yield at, judgement
+
+
+def _asks_anew(health: Health, policy: Policy, at: datetime) -> bool:
+    """Whether a failed test at a tick or between two asks anew whether the parents fail, once its target fails.
+
+    One with a short delay does before its commit; one on request, which comes between ticks, is planned by itself.
+    """
+    is_short = timedelta(seconds=delay_seconds(health, policy)) < TICK
+    return health.state in FAILING and (is_short or at != at.replace(second=0, microsecond=0))
 
 
 def first_alert(
