@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from popwatch_cli.errors import UserError
 from popwatch_cli.files.certificates import read_certificates
 from popwatch_cli.files.csv import write_csv
-from popwatch_cli.files.entries import FileEntry, FileError, load_json
+from popwatch_cli.files.entries import FileEntry, FileError, first_repeated, load_json
 from popwatch_cli.files.target_files import read_all_entries, read_entries, write_entries
 from popwatch_cli.output.report_text import _cell
 from popwatch_cli.target_items import all_mistakes, changes_of, compare, missing_target, mistakes_of, typed_item
@@ -672,3 +672,24 @@ def test_mistakes_are_not_listed_without_end(tmp_path: Path) -> None:
     with pytest.raises(FileError) as caught:
         read_entries(file)
     assert (len(caught.value.mistakes), caught.value.mistakes[-1]) == (1001, "There are 999 more mistakes.")
+
+
+class CountedName(str):
+    """A name that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedName.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_each_name_of_a_file_is_not_compared_with_each() -> None:
+    """A file of another may have tens of thousands of names: work that grows with their square would take minutes."""
+    names = [CountedName(f"x{number}") for number in range(500)]
+    assert first_repeated(names) is None
+    assert first_repeated([*names, CountedName("x7")]) == "x7"
+    assert CountedName.compared < 5 * len(names)
