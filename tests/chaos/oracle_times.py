@@ -277,7 +277,7 @@ def longest_test(known: facts.Configured | None) -> timedelta:
     """The deadline of a target's tests."""
     seconds = dict(known.connection_fields).get("max_test_seconds") if known else None
     usual = LONGEST_LOGIN_TEST if known and known.policy and known.policy.login else LONGEST_TEST
-    return timedelta(seconds=int(str(seconds))) if seconds else usual
+    return timedelta(seconds=float(str(seconds))) if seconds else usual
 
 
 def longest_time(policy: Policy, longest: timedelta) -> timedelta:

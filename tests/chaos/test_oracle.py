@@ -142,9 +142,9 @@ def test_lost_tests_are_none_of_enough_in_a_row() -> None:
 
 @pytest.mark.parametrize(
     ("login", "deadline", "waits"),
-    [("shared", 20, False), ("shared", 10, True), ("", 10, False), ("", 20, True)],
+    [("shared", 20, False), ("shared", 10, True), ("", 10.0, False), ("", 20, True), ("", 1.5, True)],
 )
-def test_a_deadline_that_is_written_as_it_was_changes_no_target(login: str, deadline: int, waits: bool) -> None:
+def test_a_deadline_that_is_written_as_it_was_changes_no_target(login: str, deadline: float, waits: bool) -> None:
     """docs/targets.md: `max_test_seconds` is 10 where none is given, and 20 with `login`."""
     policy, later = Policy(2, login=login), BEGIN + timedelta(minutes=10)
     written = Configured(1, "mail-1", later, policy, connection_fields=(("max_test_seconds", deadline),))
