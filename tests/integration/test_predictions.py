@@ -172,6 +172,14 @@ REQUESTS = st.lists(st.integers(0, 40 * 60).filter(lambda second: second % 60), 
     requests=[200, 210, 220, 400],
 )
 @example(
+    policy=FIRST_FAILURE_ALERTS | {"failures_per_alert": 3, "delay_up": 60, "delay_warn": 141, "delay_down": 101},
+    pattern="..xxxxxxxxx...",
+    parent="",
+    depends=False,
+    silence=None,
+    requests=[265, 265, 407, 407],
+)
+@example(
     policy=FIRST_FAILURE_ALERTS | {"delay_up": 10, "delay_lost": 10},
     pattern="..x....",
     parent=".x....",

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from operator import itemgetter
 
+from popwatch.decisions.judging import TICK
 from popwatch.model.health import AlertEvent, Judgement
 from popwatch.model.outcomes import ErrorCode, LoginResult, LoginVerdict, Outcome, Phase
 from popwatch.model.samples import Sample
@@ -19,6 +20,10 @@ Samples = Sequence[tuple[datetime, Sample]]
 
 LIMITS = ("max_rtt_ms", "max_messages", "max_octets")
 """The fields by which past tests can be judged again, though they belong to the test: samples have what they limit."""
+
+
+LAST_TESTS = 12
+"""Tests of a parent by which the second of the ticks is known: with a delay of 10 seconds, those of two minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,12 @@ class Parent:
         before = bisect_right(self.deciding, at, key=itemgetter(0))
         return before > 0 and self.deciding[before - 1][1].error is not None
 
+    def was_tested_minutes_before(self, at: datetime) -> bool:
+        """Whether one of its last tests began a whole number of minutes before a time, or at it."""
+        before = bisect_right(self.deciding, at, key=itemgetter(0))
+        last = self.deciding[max(before - LAST_TESTS, 0) : before]
+        return any(not (at - tick) % TICK for tick, _ in last)
+
 
 def deciding(samples: Samples) -> Samples:
     """The samples of tests that began a run of failures, went on with it or ended it, in maintenance too.
@@ -76,7 +87,12 @@ def all_failing(parents: Sequence[Parent], at: datetime) -> str:
 
 
 def all_failing_as_planned(parents: Sequence[Parent], at: datetime) -> str:
-    """The same as a test of `at` was planned: before the first test of its minute."""
+    """The same as a test of `at` was planned: before the first test of its minute, or by itself between two ticks.
+
+    As `popwatch retest` asks for it. Ticks are whole minutes apart, and parents are tested at them.
+    """
+    if parents and not any(it.was_tested_minutes_before(at) for it in parents):
+        return all_failing(parents, at)
     return all_failing(parents, at.replace(second=0, microsecond=0) - timedelta(microseconds=1))
 
 

@@ -97,21 +97,15 @@ def rejudge(
     health = UNTESTED
     for outcome in outcomes:
         at = outcome.started_at
-        failing = failing_by_then(at) if outcome.error and _asks_anew(health, policy, at) else failing_parent(at)
+        # As before a commit: retests go on for minutes, so whether the parents fail is asked anew.
+        is_short = timedelta(seconds=delay_seconds(health, policy)) < TICK
+        is_retest = outcome.error and health.state in FAILING and is_short
+        failing = failing_by_then(at) if is_retest else failing_parent(at)
         judgement = judge(health, outcome, policy, at, failing)
         if judgement.alert and judgement.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
             judgement = judge(health, outcome, policy, at, failing or failing_by_then(at))
         health = judgement.health
         yield at, judgement
-
-
-def _asks_anew(health: Health, policy: Policy, at: datetime) -> bool:
-    """Whether a failed test at a tick or between two asks anew whether the parents fail, once its target fails.
-
-    One with a short delay does before its commit; one on request, which comes between ticks, is planned by itself.
-    """
-    is_short = timedelta(seconds=delay_seconds(health, policy)) < TICK
-    return health.state in FAILING and (is_short or at != at.replace(second=0, microsecond=0))
 
 
 def first_alert(

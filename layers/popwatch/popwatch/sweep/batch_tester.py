@@ -357,10 +357,12 @@ class BatchTester:
         tick, began, policy = self._batch.tick, outcome.started_at, test.target.policy
         health = with_present_posture(test.target, test.record.health)
         is_too_early = self._batch.requested and outcome.error is not None and not counts_if_failed(test, tick)
+        # A repeated message, or a second request within its second: its sample replaces that of the one that counted.
+        is_repeated = test.record.tick == tick
         self._results.samples[test.target.target_id] = sample_of(
             outcome,
             maintenance=policy.in_maintenance(began),
-            uncounted=is_too_early,
+            uncounted=is_too_early and not is_repeated,
             ends_login_run=outcome.passed and health.has_login_outage and not policy.login,
         )
         if outcome.error:
