@@ -66,7 +66,9 @@ class WatchedProber(_function.Prober):  # type: ignore[misc]
                     "target": target.target_id,
                     "configuration": int(target.tags[0]),
                     "schedules": target.schedules,
+                    "began": outcome.started_at.isoformat(),
                     "passed": outcome.passed,
+                    "timed_out": outcome.error == "timed-out",
                     "rtt_ms": outcome.rtt_ms,
                     "certificates": [
                         (certificate.expires.isoformat(), certificate.lifetime.total_seconds())

@@ -93,6 +93,9 @@ ACKNOWLEDGED = 4
 HOLD_LONG = ("parent added", "parent changed", "parent removed", "flap_per_hour changed", "passes_per_recovery changed")
 """What may hold an alert back for longer than a short fault-free time."""
 
+TOO_BUSY = "machine too busy for a test"
+"""A fault that no one injects."""
+
 LONGEST = 4.0
 """How many times as long as planned a part of a round may take, until enough sweeps have come to their end."""
 
@@ -158,7 +161,7 @@ class Installation:
         self.evidence = Evidence(self.clock.now)
         self.findings: list[Finding] = []
         self.trace: list[tuple[datetime, int, str]] = []
-        self.servers = Servers(server, slack=plan.pace.test + 1.0)
+        self.servers = Servers(server)
         self.configured: dict[str, Configured] = {}
         self.policies: list[Configured] = []
         self.service_outages: dict[str, datetime] = {}
@@ -168,6 +171,7 @@ class Installation:
         self.ticks, self.fault_free, self.settling, self.began = 0, False, False, time.monotonic()
         self.schedule: tuple[facts.Window, ...] = ()
         self.invoked: Counter[str] = Counter()
+        self._too_busy: set[str] = set()
         self._tasks = TaskSchedule()
         self._tables = {stack.local.outputs[output]: table_name for output, table_name in TABLES.items()}
         self._client = stack.local.client("dynamodb")
@@ -266,14 +270,15 @@ class Installation:
     def _settle(self) -> datetime:
         """Sweep until one ends well and leaves nothing under way and nothing to send, however slow; the tick of it.
 
-        What is left to send after `LAST_SWEEPS` is lost.
+        What is left to send after `LAST_SWEEPS` is lost. A target whose last test timed out, although its server
+        answers, is tested again as well.
         """
         self.settling = True
         self._wait_until_idle()
         for _ in range(LAST_SWEEPS):
             tick = self._sweep_once()
             self._wait_until_idle()
-            if self._is_swept(tick) and not self._is_left_to_send():
+            if self._is_swept(tick) and not self._is_left_to_send() and not self._is_left_to_test(tick):
                 break
         return tick
 
@@ -310,6 +315,11 @@ class Installation:
     def _is_swept(self, tick: datetime) -> bool:
         known = self.register.by_number.values()
         return any(one.tick == tick.isoformat() and one.over == "well" for one in known)
+
+    def _is_left_to_test(self, tick: datetime) -> bool:
+        """Whether the machine was too busy for the last test of a target."""
+        known = [self.configured.get(name) for name in self._too_busy]
+        return any(one and one.is_enabled(tick) for one in known)
 
     def _is_left_to_send(self) -> bool:
         """Whether an outbox holds anything."""
@@ -569,7 +579,13 @@ class Installation:
         )
         self.evidence.add(facts.Tested(*what, rtt_ms=test["rtt_ms"] or 0.0, certificates=certificates))
         server = known.server or name
-        if self.servers.contradict(server, passed=passed):
+        began, timed_out = datetime.fromisoformat(test["began"]), test["timed_out"]
+        self._too_busy.discard(name)
+        if self.servers.was_too_busy(server, began, timed_out=timed_out):
+            self._too_busy.add(name)
+            self.faults.counts[TOO_BUSY] += 1
+            self._log(invocation.number, f"{name} timed out, though its server answers: {TOO_BUSY}")
+        if self.servers.contradict(server, began, passed=passed, timed_out=timed_out):
             self._report("wrong outcome", name, f"passed={passed}, which is not what its server did")
         if certificates and not self.servers.has_shown(server, certificates[0].expires):
             self._report("wrong certificate", name, f"{certificates[0]}, which its server did not show")

@@ -1,7 +1,6 @@
 """The POP3 servers of a campaign: real sockets on loopback that play scripts, and what a test of each must find."""
 
 import ssl
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -18,24 +17,24 @@ LIFETIMES = tuple(timedelta(days=days) for days in (2, 6, 45, 90, 398))
 
 @dataclass(slots=True)
 class ScriptedTarget:
-    """What a server does, since when by the monotonic clock; at `tls_port` it does the same in TLS.
+    """What a server does, and since when; at `tls_port` it does the same in TLS.
 
     `context` has its present certificate; `expiries` are the ends of all that it has shown.
     """
 
     port: int
     answers: bool
-    since: float
+    since: datetime
     tls_port: int = 0
     context: ssl.SSLContext = field(default_factory=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     expiries: set[datetime] = field(default_factory=set)
 
 
 class Servers:
-    """A server for each target, whether it is configured or not; `slack` is the longest time of a test, in seconds."""
+    """A server for each target, whether it is configured or not. Times are real ones."""
 
-    def __init__(self, server: ScriptedServer, slack: float) -> None:
-        self._server, self._slack, self._authority = server, slack, trustme.CA()
+    def __init__(self, server: ScriptedServer) -> None:
+        self._server, self._authority = server, trustme.CA()
         self.by_target: dict[str, ScriptedTarget] = {}
 
     @property
@@ -46,7 +45,7 @@ class Servers:
     def add(self, target: str, faults: Faults) -> None:
         """A server for a target, which answers at first; none if it has one."""
         if target not in self.by_target:
-            new = ScriptedTarget(self._server.listen("healthy"), answers=True, since=time.monotonic())
+            new = ScriptedTarget(self._server.listen("healthy"), answers=True, since=datetime.now(UTC))
             self.by_target[target] = new
             self.renew(target, faults)
             entry = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -61,7 +60,7 @@ class Servers:
         for port in (playing.port, playing.tls_port):
             self._server.play(port, script)
         if answers != playing.answers:
-            playing.answers, playing.since = answers, time.monotonic()
+            playing.answers, playing.since = answers, datetime.now(UTC)
         return script
 
     def renew(self, target: str, faults: Faults) -> None:
@@ -75,11 +74,19 @@ class Servers:
         self.by_target[target].expiries.add(expires)
         self.by_target[target].context = context
 
-    def contradict(self, server: str, *, passed: bool) -> bool:
-        """Whether a test found what a server, which has long done the same, did not do."""
+    def contradict(self, server: str, began: datetime, *, passed: bool, timed_out: bool) -> bool:
+        """Whether a test that began then found what its server does not do; but see `was_too_busy`."""
+        was_too_busy = self.was_too_busy(server, began, timed_out=timed_out)
+        return self._is_unlike(server, began, passed=passed) and not was_too_busy
+
+    def was_too_busy(self, server: str, began: datetime, *, timed_out: bool) -> bool:
+        """Whether a test timed out at a server that answers: the machine had no time for one of the two."""
+        return timed_out and self._is_unlike(server, began, passed=False)
+
+    def _is_unlike(self, server: str, began: datetime, *, passed: bool) -> bool:
+        """Whether an outcome is not that of a server which has done the same since before the test."""
         playing = self.by_target[server]
-        stable = time.monotonic() - playing.since > self._slack
-        return stable and playing.answers != passed
+        return began > playing.since and playing.answers != passed
 
     def has_shown(self, server: str, expires: datetime) -> bool:
         """Whether a certificate that ends then is one of a server."""

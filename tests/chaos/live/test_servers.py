@@ -1,6 +1,7 @@
 """The campaign's servers do the same with TLS as without, and show the certificate of now."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -17,7 +18,7 @@ FAULTS = Faults(FaultLog(NO_FAULTS), "servers", "1")
 @pytest.fixture
 def servers() -> Iterator[Servers]:
     with ScriptedServer() as server:
-        servers = Servers(server, slack=60.0)
+        servers = Servers(server)
         servers.add("mail-0", FAULTS)
         yield servers
 
@@ -47,3 +48,15 @@ def test_both_ports_fail_and_answer_together(servers: Servers, tls: str) -> None
     assert not probe(servers, tls).passed
     servers.change("mail-0", FAULTS, answers=True)
     assert probe(servers, tls).passed
+
+
+def test_a_busy_machine_is_no_wrong_outcome(servers: Servers) -> None:
+    """A test that times out may be the machine's fault; one that fails otherwise contradicts a server that answers."""
+    began = datetime.now(UTC)
+    assert servers.was_too_busy("mail-0", began, timed_out=True)
+    assert not servers.contradict("mail-0", began, passed=False, timed_out=True)
+    assert servers.contradict("mail-0", began, passed=False, timed_out=False)
+    servers.change("mail-0", FAULTS, answers=False)
+    assert not servers.contradict("mail-0", began, passed=True, timed_out=False), "the server changed meanwhile"
+    assert servers.contradict("mail-0", datetime.now(UTC), passed=True, timed_out=False)
+    assert not servers.was_too_busy("mail-0", datetime.now(UTC), timed_out=True)
