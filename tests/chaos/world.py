@@ -738,7 +738,7 @@ class World:
         self.policies.append(known)
         item = to_item(known.item(name, len(self.policies) - 1, host=f"{known.server or name}{DOMAIN}"))
         self.tables.by_name["Targets"].put(item, self.engine.now)
-        if known.scheduled:  # a test that was planned before the schedule was last written reads the name, and not that
+        if known.scheduled:  # a test that was planned before the schedule was last written reads it as it was
             self._say_configured(name, known, self.schedule_before)
         self._say_configured(name, known, by_schedule=known.scheduled)
         self._log(0, f"{name} configured: {known}")

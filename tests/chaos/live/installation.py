@@ -8,7 +8,7 @@ import json
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -170,6 +170,7 @@ class Installation:
         self.scopes: Counter[str] = Counter()
         self.ticks, self.fault_free, self.settling, self.began = 0, False, False, time.monotonic()
         self.schedule: tuple[facts.Window, ...] = ()
+        self.schedule_before: tuple[facts.Window, ...] = ()
         self.invoked: Counter[str] = Counter()
         self._too_busy: set[str] = set()
         self._tasks = TaskSchedule()
@@ -493,7 +494,7 @@ class Installation:
     def _write_schedule(self, windows: tuple[facts.Window, ...]) -> None:
         """Write the schedule into the defaults: it holds for whoever names it."""
         with self.lock:
-            self.schedule = windows
+            self.schedule_before, self.schedule = self.schedule, windows
             schedules = {SCHEDULE: [as_written(window) for window in windows]}
             self.stack.put_targets({"target_id": "_defaults", "schedules": schedules})
             for name, known in sorted(self.configured.items()):
@@ -514,7 +515,9 @@ class Installation:
             self.configured[name] = known
             self.policies.append(known)
             self.stack.put_targets(known.item(name, len(self.policies) - 1, **of_server))
-            self._say_configured(name, known)
+            if known.scheduled:  # a test that was planned before the schedule was last written reads it as it was
+                self._say_configured(name, known, self.schedule_before)
+            self._say_configured(name, known, by_schedule=known.scheduled)
             self._log(0, f"{name} configured: {known}")
             if known.suspended and known.suspended[1] > self.clock.now():
                 seconds = (known.suspended[1] - self.clock.now() - CLOCKS_DIFFER).total_seconds()
@@ -528,7 +531,9 @@ class Installation:
                 self.configured[name] = replace(known, suspended=None)
                 self._say_configured(name, self.configured[name])
 
-    def _say_configured(self, name: str, known: Configured, *, by_schedule: bool = False) -> None:
+    def _say_configured(
+        self, name: str, known: Configured, schedule: Sequence[facts.Window] | None = None, *, by_schedule: bool = False
+    ) -> None:
         at = self.clock.now()
         self.evidence.add(
             facts.Configured(
@@ -536,7 +541,7 @@ class Installation:
                 name,
                 at,
                 replace(known.policy, enabled=known.is_enabled(at)),
-                known.windows(self.schedule),
+                known.windows(self.schedule if schedule is None else schedule),
                 by_schedule=by_schedule,
                 server=known.server or name,
                 connection_fields=tuple(sorted(known.connection_fields.items())),
