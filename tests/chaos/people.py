@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tests.chaos import facts
 from tests.chaos.facts import Policy, Window
 from tests.chaos.faults import Faults
 
@@ -90,6 +91,22 @@ class Configured:
     def at_last(self, time: datetime, schedule: Sequence[Window] = ()) -> Policy:
         """The policy that the state shows after a while without faults: at a time, suspended or not as well."""
         return replace(self.at(time, schedule), enabled=self.is_enabled(time))
+
+    def fact(
+        self, order: int, name: str, at: datetime, schedule: Sequence[Window], *, by_schedule: bool
+    ) -> facts.Configured:
+        """That it was written, or the schedule that it names: see `facts.Configured`."""
+        return facts.Configured(
+            order,
+            name,
+            at,
+            replace(self.policy, enabled=self.is_enabled(at)),
+            self.windows(schedule),
+            by_schedule=by_schedule,
+            server=self.server or name,
+            connection_fields=tuple(sorted(self.connection_fields.items())),
+            posture=self.posture,
+        )
 
     def item(self, name: str, number: int, **more: object) -> dict[str, object]:
         """What is written of the target; `tags` number the configuration, so that each test shows which it had."""

@@ -720,7 +720,7 @@ class World:
         self.tables.by_name["Targets"].put(to_item(item), self.engine.now)
         for name, known in sorted(self.configured.items()):
             if known.scheduled:
-                self._say_configured(name, known, by_schedule=True)
+                self._say_configured(name, known, self.schedule, by_schedule=True)
         self._log(0, f"schedule: {windows}")
 
     def _count(self, kind: str) -> None:
@@ -740,7 +740,7 @@ class World:
         self.tables.by_name["Targets"].put(item, self.engine.now)
         if known.scheduled:  # a test that was planned before the schedule was last written reads it as it was
             self._say_configured(name, known, self.schedule_before)
-        self._say_configured(name, known, by_schedule=known.scheduled)
+        self._say_configured(name, known, self.schedule, by_schedule=known.scheduled)
         self._log(0, f"{name} configured: {known}")
         if known.suspended and known.suspended[1] > self.now():
             ends = self.engine.now + (known.suspended[1] - self.now() - CLOCKS_DIFFER) / timedelta(seconds=1)
@@ -751,25 +751,12 @@ class World:
         known = self.configured.get(name)
         if known and known.suspended == suspension:
             self.configured[name] = replace(known, suspended=None)
-            self._say_configured(name, self.configured[name])
+            self._say_configured(name, self.configured[name], self.schedule)
 
     def _say_configured(
-        self, name: str, known: Configured, schedule: Sequence[facts.Window] | None = None, *, by_schedule: bool = False
+        self, name: str, known: Configured, schedule: Sequence[facts.Window], *, by_schedule: bool = False
     ) -> None:
-        windows = known.windows(self.schedule if schedule is None else schedule)
-        self.evidence.add(
-            facts.Configured(
-                self.evidence.order,
-                name,
-                self.now(),
-                replace(known.policy, enabled=known.is_enabled(self.now())),
-                windows,
-                by_schedule=by_schedule,
-                server=known.server or name,
-                connection_fields=tuple(sorted(known.connection_fields.items())),
-                posture=known.posture,
-            )
-        )
+        self.evidence.add(known.fact(self.evidence.order, name, self.now(), schedule, by_schedule=by_schedule))
 
     # ---- invocations
 

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from popwatch.alerts.rendering import render
 from popwatch.alerts.tokens import USUAL_STACK
-from popwatch.decisions.judging import TICK, delay_seconds, judge
-from popwatch.decisions.schedule import next_due, retest_at
-from popwatch.model.health import FAILING, UNTESTED, AlertEvent, Health, Judgement, State
+from popwatch.decisions.judging import TICK, judge
+from popwatch.decisions.schedule import is_retested_between_ticks, next_due, retest_at
+from popwatch.model.health import UNTESTED, AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.targets import Policy, Target
@@ -98,8 +98,7 @@ def rejudge(
     for outcome in outcomes:
         at = outcome.started_at
         # As before a commit: retests go on for minutes, so whether the parents fail is asked anew.
-        is_short = timedelta(seconds=delay_seconds(health, policy)) < TICK
-        is_retest = outcome.error and health.state in FAILING and is_short
+        is_retest = outcome.error and is_retested_between_ticks(health, policy)
         failing = failing_by_then(at) if is_retest else failing_parent(at)
         judgement = judge(health, outcome, policy, at, failing)
         if judgement.alert and judgement.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):

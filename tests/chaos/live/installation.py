@@ -499,7 +499,7 @@ class Installation:
             self.stack.put_targets({"target_id": "_defaults", "schedules": schedules})
             for name, known in sorted(self.configured.items()):
                 if known.scheduled:
-                    self._say_configured(name, known, by_schedule=True)
+                    self._say_configured(name, known, self.schedule, by_schedule=True)
             self._log(0, f"schedule: {windows}")
 
     def _failing_since(self, name: str) -> datetime | None:
@@ -517,7 +517,7 @@ class Installation:
             self.stack.put_targets(known.item(name, len(self.policies) - 1, **of_server))
             if known.scheduled:  # a test that was planned before the schedule was last written reads it as it was
                 self._say_configured(name, known, self.schedule_before)
-            self._say_configured(name, known, by_schedule=known.scheduled)
+            self._say_configured(name, known, self.schedule, by_schedule=known.scheduled)
             self._log(0, f"{name} configured: {known}")
             if known.suspended and known.suspended[1] > self.clock.now():
                 seconds = (known.suspended[1] - self.clock.now() - CLOCKS_DIFFER).total_seconds()
@@ -529,24 +529,12 @@ class Installation:
             known = self.configured.get(name)
             if known and known.suspended == suspension:
                 self.configured[name] = replace(known, suspended=None)
-                self._say_configured(name, self.configured[name])
+                self._say_configured(name, self.configured[name], self.schedule)
 
     def _say_configured(
-        self, name: str, known: Configured, schedule: Sequence[facts.Window] | None = None, *, by_schedule: bool = False
+        self, name: str, known: Configured, schedule: Sequence[facts.Window], *, by_schedule: bool = False
     ) -> None:
-        at = self.clock.now()
-        self.evidence.add(
-            facts.Configured(
-                self.evidence.order,
-                name,
-                at,
-                replace(known.policy, enabled=known.is_enabled(at)),
-                known.windows(self.schedule if schedule is None else schedule),
-                by_schedule=by_schedule,
-                server=known.server or name,
-                connection_fields=tuple(sorted(known.connection_fields.items())),
-            )
-        )
+        self.evidence.add(known.fact(self.evidence.order, name, self.clock.now(), schedule, by_schedule=by_schedule))
 
     # ---- invocations
 

@@ -176,6 +176,11 @@ def is_due(target_id: str, health: Health, policy: Policy, tested_tick: datetime
     return next_due(target_id, health, policy, tested_tick=tested_tick, after=tick - TICK, tick=tick) == tick
 
 
+def is_retested_between_ticks(health: Health, policy: Policy) -> bool:
+    """Whether a target fails, and its next test is planned by a delay under a minute."""
+    return health.state in FAILING and delay_seconds(health, policy) < TICK.total_seconds()
+
+
 def retest_at(
     health: Health, policy: Policy, tick: datetime, next_tick: datetime, elapsed: timedelta = timedelta()
 ) -> datetime | None:
@@ -186,7 +191,7 @@ def retest_at(
     that tick has come by now, as its plan leaves the time until then to retests in flight (see `_not_before`).
     """
     step = timedelta(seconds=delay_seconds(health, policy))
-    due = tick + max(1, elapsed // step) * step
+    due = _due_after(tick, elapsed, step)
     return due if policy.enabled and due < next_tick else None
 
 
@@ -215,7 +220,7 @@ def late_seconds_of(
     if tick - tested_tick > IN_FLIGHT:
         return late_seconds
     own = round((began - tested_tick).total_seconds())
-    planned = tested_tick + timedelta(seconds=max(1, max_test_seconds // delay) * delay)  # see `retest_at`
+    planned = _due_after(tested_tick, timedelta(seconds=max_test_seconds), timedelta(seconds=delay))
     if tested_tick < planned.replace(second=0, microsecond=0) < tick:  # by the tick of that minute
         waited = late_seconds + round((tick - planned).total_seconds())
         if waited > own + max_test_seconds + COMMITTED_WITHIN_SECONDS:
@@ -337,6 +342,11 @@ def chunks(sizes: Iterable[int], limit: int) -> Iterator[slice]:
         total += size
     if begin < end:
         yield slice(begin, end)
+
+
+def _due_after(tick: datetime, elapsed: timedelta, delay: timedelta) -> datetime:
+    """The time that a test of `tick` plans `elapsed` later: the last whole delay by then, or the first."""
+    return tick + max(1, elapsed // delay) * delay
 
 
 def _not_before(tick: datetime, planned: datetime, delay: int) -> datetime:

@@ -19,7 +19,7 @@ from popwatch.aws.store import WRITE_ATTEMPTS, Store
 from popwatch.decisions.batches import PlannedTest
 from popwatch.decisions.judging import TICK, delay_seconds, forget, judge, suspend
 from popwatch.decisions.posture_tests import with_posture, with_present_posture
-from popwatch.decisions.schedule import MESSAGE_TIME, is_due
+from popwatch.decisions.schedule import MESSAGE_TIME, is_due, is_retested_between_ticks
 from popwatch.model.health import FAILING, AlertEvent, Health, Judgement, State
 from popwatch.model.messages import AlertMessage
 from popwatch.model.outcomes import Outcome
@@ -83,8 +83,7 @@ class Committer:
         def decide(record: Record) -> Decision | None:
             found, health = judgement, with_present_posture(target, record.health)
             # Series of retests go on for minutes: whether the parents fail is asked anew, lest they hold back too long.
-            is_short = delay_seconds(record.health, target.policy) < TICK.total_seconds()
-            is_retest = outcome.error and record.health.state in FAILING and is_short
+            is_retest = outcome.error and is_retested_between_ticks(record.health, target.policy)
             failing_parent = failing_now() if is_retest and test.failing_parent else test.failing_parent
             # Where another writer came first, what the outcome means depends on its record.
             if record is not test.record or failing_parent != test.failing_parent:
