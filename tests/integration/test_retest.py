@@ -48,6 +48,21 @@ def test_failure_counts_only_if_a_test_was_due(world: World) -> None:
     assert samples(world)[-1].error is ErrorCode.TIMED_OUT
 
 
+def test_request_within_the_second_of_another_test_is_recorded_beside_it(world: World) -> None:
+    """Who asked waits for a new sample, and the one that counted is not replaced."""
+    world.put_target("a", delay_warn=20, failures_per_alert=9)
+    world.minute(NOON)
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON + MINUTE)
+    for _ in range(2):
+        ask(world, "a", at=MINUTE)
+    assert [sample.uncounted for sample in samples(world)] == [False, False, True, True]
+    assert failures(world) == 1
+    world.failing.clear()
+    ask(world, "a", at=MINUTE)
+    assert (world.state("a"), len(samples(world))) == ("up", 5)
+
+
 def test_pass_ends_an_outage_at_once(world: World) -> None:
     """Lost, with an hour to the next test: repaired, and asked for."""
     world.put_target("a", delay_lost=3600, failures_per_alert=1, max_alerts=1)
@@ -119,6 +134,20 @@ def test_tests_after_a_request_are_those_of_the_schedule(world: World) -> None:
         world.now = NOON + second * SECOND
         world.receive(world.now)
     assert [at - NOON for at, _ in world.tested] == [13 * SECOND, 33 * SECOND, 53 * SECOND]
+
+
+def test_requests_in_maintenance_begin_no_further_tests(world: World) -> None:
+    """Tested each 20 seconds: those tests go on, beside one for each request."""
+    world.put_target("a", delay_up=20, maintenance=[{"days": "daily", "from": "11:00", "until": "13:00"}])
+    world.failing["a"] = ErrorCode.TIMED_OUT
+    world.tick(NOON)
+    for second in (3, 5):
+        ask(world, "a", at=second * SECOND)
+    for second in range(6, 60):
+        world.now = NOON + second * SECOND
+        world.receive(world.now)
+    assert world.state("a") == "maintenance"
+    assert [(at - NOON).seconds for at, _ in world.tested] == [0, 3, 5, 20, 40]
 
 
 def test_request_that_another_test_overtakes_begins_no_second_chain(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -103,9 +103,19 @@ def plan_requested(
     batches = []
     for late, tests in sorted(by_lateness.items()):
         tick = now.replace(microsecond=0) - timedelta(seconds=late)
-        next_tick = tick.replace(second=0) + TICK
-        batches.append(Batch(tick, next_tick, count, 0, tuple(tests), defaults, late_seconds=late, requested=True))
+        batches.append(
+            Batch(tick, _tick_after(tick), count, 0, tuple(tests), defaults, late_seconds=late, requested=True)
+        )
     return batches
+
+
+def at_free_second(requested: Batch, taken: Collection[datetime]) -> Batch:
+    """The batch at the first second from its tick on that is not `taken`, and later than what was judged last."""
+    second = timedelta(seconds=1)
+    tick = max([requested.tick, *(test.record.tick + second for test in requested.tests if test.record.tick)])
+    while tick in taken:
+        tick += second
+    return replace(requested, tick=tick, next_tick=_tick_after(tick))
 
 
 def counts_if_failed(test: PlannedTest, tick: datetime) -> bool:
@@ -232,3 +242,7 @@ def _has_changed(test: PlannedTest) -> bool:
 
 def _is_newly_suspended(test: PlannedTest) -> bool:
     return not test.target.policy.enabled and test.record.health.state is not State.SUSPENDED
+
+
+def _tick_after(second: datetime) -> datetime:
+    return second.replace(second=0) + TICK

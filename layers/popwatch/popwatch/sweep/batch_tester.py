@@ -357,12 +357,10 @@ class BatchTester:
         tick, began, policy = self._batch.tick, outcome.started_at, test.target.policy
         health = with_present_posture(test.target, test.record.health)
         is_too_early = self._batch.requested and outcome.error is not None and not counts_if_failed(test, tick)
-        # A repeated message, or a second request within its second: its sample replaces that of the one that counted.
-        is_repeated = test.record.tick == tick
         self._results.samples[test.target.target_id] = sample_of(
             outcome,
             maintenance=policy.in_maintenance(began),
-            uncounted=is_too_early and not is_repeated,
+            uncounted=is_too_early,
             ends_login_run=outcome.passed and health.has_login_outage and not policy.login,
         )
         if outcome.error:
@@ -415,8 +413,10 @@ class BatchTester:
         Where a later test was judged meanwhile, that one's batch has planned the next. Where an earlier one was, and
         this one came too soon after it to count, its batch has left the next to this tick, unless it was the first to
         fail, which this tick did not know (see `_next_plan`). A test on request that changed nothing leaves the next
-        to the schedule.
+        to the schedule, and so does each in maintenance, where tests go on as while up.
         """
+        if self._batch.requested and record.health.state is State.MAINTENANCE:
+            return False
         if self._batch.requested or is_first_failure(test, record):
             return judged == self._batch.tick
         return judged <= self._batch.tick

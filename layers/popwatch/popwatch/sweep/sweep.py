@@ -18,7 +18,8 @@ from popwatch.aws.batch_queue import BatchQueue
 from popwatch.aws.store import Store, SweepCheckpoint
 from popwatch.config import Settings
 from popwatch.decisions.batches import Batch, PlannedTest, RequestedTests, RollupJob, split
-from popwatch.decisions.planning import Plan, plan, plan_requested, unknown_fields, without_target
+from popwatch.decisions.judging import TICK
+from popwatch.decisions.planning import Plan, at_free_second, plan, plan_requested, unknown_fields, without_target
 from popwatch.decisions.schedule import STOPPED_AFTER, is_stale, receivable_at, why_not_swept
 from popwatch.model.health import State
 from popwatch.model.outcomes import ErrorCode
@@ -208,12 +209,18 @@ class Sweep:
         batches = plan_requested(
             request.target_ids, now, targets, records, defaults, largest_batch=self._settings.largest_batch
         )
-        for batch in batches:
-            self._dependencies.count_due(batch.tick, len(batch.tests))
-        parts = [part for batch in batches for part in split(batch).values()]
+        parts = [self._at_own_second(part) for batch in batches for part in split(batch).values()]
+        for part in parts:
+            self._dependencies.count_due(part.tick, len(part.tests))
         if len(parts) == 1:
             return self._stats(parts[0], self._test(parts[0]), messages=0, states={})
         return InvocationStats(now, messages=sum(self._send(part) for part in parts))
+
+    def _at_own_second(self, requested: Batch) -> Batch:
+        """Requested tests at a second under which none of their targets has a sample: who asked waits for a new one."""
+        names, tick = {test.target.target_id for test in requested.tests}, requested.tick
+        recorded = self._store.read_samples(requested.batches, requested.number, tick, tick + TICK)
+        return at_free_second(requested, {second for second, samples in recorded if names & samples.keys()})
 
     def test_postures(self) -> None:
         """Test the postures that are due, once all else of this invocation is done and published: it waits for servers.
