@@ -32,6 +32,9 @@ MAX_VALUES_OF_TARGET = 10_000
 MAX_VALUES_OF_TARGETS = 1_500_000
 """Values of one target, and of a whole file of targets, which are read one after another."""
 
+DEEPEST = 100
+"""Lists and maps within each other. Python's own limit of recursion is not enough: libraries raise it."""
+
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
 _BINARY = "tag:yaml.org,2002:binary"
@@ -94,7 +97,11 @@ def _yaml_errors(text: str) -> Iterator[None]:
     except yaml.YAMLError as error:
         raise FileError([yaml_mistake(error, text)]) from None
     except RecursionError:
-        raise FileError(["The file is nested too deeply to be a list of targets."]) from None
+        raise _too_deep() from None
+
+
+def _too_deep() -> FileError:
+    return FileError(["The file is nested too deeply to be a list of targets."])
 
 
 def write_yaml(items: Iterable[Mapping[str, Any]]) -> str:
@@ -135,6 +142,12 @@ class _Loader(yaml.SafeLoader):
     def allow(self, values: int) -> None:
         """Allow so many values from here on; with them there must not be more than `MAX_VALUES_OF_TARGETS`."""
         self._allowed = min(self._values + values, MAX_VALUES_OF_TARGETS)
+
+    def fetch_more_tokens(self) -> Any:
+        """Refuse what is nested too deeply: each token takes PyYAML the longer, the more lists and maps are open."""
+        if self.flow_level + len(self.indents) > DEEPEST:
+            raise _too_deep()
+        return super().fetch_more_tokens()
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Refuse aliases, tags and too many values while the file is parsed, before anything is constructed."""
