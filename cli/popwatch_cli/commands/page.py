@@ -1,10 +1,11 @@
 """`popwatch page`: serves the page on 127.0.0.1, with the user's own AWS credentials; and the password of its URL."""
 
+import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from threading import Event, Lock
+from threading import Lock
 from typing import Any
 
 import click
@@ -75,7 +76,8 @@ def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) ->
         say(f"The page is at {address} until Ctrl-C.")
         if opens:
             webbrowser.open(address)
-        Event().wait()
+        while True:  # not without end: Python misses a signal that comes just before a wait, until that is over
+            time.sleep(1)
 
 
 def _print_password(installation: Installation, *, replace: bool) -> None:
