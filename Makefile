@@ -20,8 +20,8 @@ install: $(VENV)/run.installed ## install popwatch and what it runs on into .ven
 run: $(VENV)/run.installed ## watch servers here: the whole stack, without an AWS account (TARGETS=file.yaml for your own, KEEP=1 to go on next time)
 	@exec $(BIN)/python -m popwatch_cli.local $(if $(TARGETS),--targets "$(TARGETS)") $(if $(filter-out 0 no off false,$(KEEP)),--keep)
 
-test: $(VENV)/dev.installed ## run the tests that need neither root nor Debian packages
-	$(BIN)/pytest -m "not debian and not fresh and not deploys and not lambda_runtime and not faults" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+test: $(VENV)/dev.installed ## run the tests, but for those that need root, Debian packages or minutes
+	$(BIN)/pytest -m "not debian and not fresh and not deploys and not lambda_runtime and not faults and not long" -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: docs ## lint, types, import rules, template, docs
 	$(BIN)/ruff check .

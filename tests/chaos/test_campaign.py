@@ -149,6 +149,7 @@ def test_upgrade_in_the_middle_of_chaos(tmp_path: Path) -> None:
     upgrade_from(FIRST_VERSION, tmp_path)
 
 
+@pytest.mark.long
 def test_upgrade_from_the_version_before_in_the_middle_of_chaos(tmp_path: Path) -> None:
     """The last version with the old names, then both at once for half an hour, then this one: nothing is lost."""
     upgrade_from(FLAT_VERSION, tmp_path)

@@ -29,6 +29,7 @@ RARE = {
 """Mistakes that few installations show, and some that do: without the mistake nothing is wrong there."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SOON)
 def test_mistakes_are_found_by_the_oracle_alone(name: str) -> None:
     """So a short run is not blind."""

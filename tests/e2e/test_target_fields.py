@@ -11,7 +11,7 @@ from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.e2e.deployed import Deployed
 from tests.e2e.killing import complete
 
-pytestmark = pytest.mark.local_stack
+pytestmark = [pytest.mark.local_stack, pytest.mark.long]
 
 MINUTES = range(7)
 SLOW = "delay:0.9"

@@ -11,7 +11,7 @@ from popwatch_cli.verification.temporary import Server, Temporary
 from tests.e2e.deployed import Deployed
 from tests.verifying import operator, schedule_set, verify
 
-pytestmark = pytest.mark.local_stack
+pytestmark = [pytest.mark.local_stack, pytest.mark.long]
 
 NOT_SHOWN = {"timestamps", "resolver", "versions", "cpu", "metrics"}
 """What the local AWS cannot show."""

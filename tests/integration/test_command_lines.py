@@ -46,6 +46,7 @@ def test_the_script(run: Run, stack: Installation, monkeypatch: pytest.MonkeyPat
     check("pipe", [(it.out + it.err, it.code) for it in ended])
 
 
+@pytest.mark.long
 def test_the_script_on_a_terminal(stack: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same on a terminal of 80 columns and 24 lines, which shows no line that is wider.
 
@@ -219,6 +220,7 @@ ITS_OWN_WIDTH = FOR_PROGRAMS | {"--plugin", "--width", "export", "convert", "-h"
 """Words of lines whose output is for programs, or is not made for a width: help has examples to be copied."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [40, 60])
 def test_each_command_keeps_to_a_width(
     run: Run, stack: Installation, monkeypatch: pytest.MonkeyPatch, width: int

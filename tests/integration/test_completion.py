@@ -138,6 +138,7 @@ def test_what_is_completed(bash: Bash, home: dict[str, str], monkeypatch: pytest
 WINDOW = {"days": "sun", "from": "02:00", "until": "04:00"}
 
 
+@pytest.mark.long
 def test_nothing_is_completed_that_is_refused(
     bash: Bash, home: dict[str, str], stack: Installation, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,7 @@ def payload(answer: dict[str, Any]) -> int:
     return len(json.dumps(answer).encode())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1_500, 2_000, 7_000, 20_000])
 def test_lambda_can_send_the_answers_of_large_fleets(
     fleet_of: Callable[[int], None], capsys: pytest.CaptureFixture[str], count: int

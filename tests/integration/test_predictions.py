@@ -254,6 +254,7 @@ LOGINS = {
 """What a login comes to at each tick; at an `x` the server does not greet."""
 
 
+@pytest.mark.long
 @SLOW
 @example(policy=EACH_MINUTE, pattern="...ffffuffuff....", passes=1)
 @example(policy=EACH_MINUTE, pattern="...ffrrrrrrrrr....", passes=1)

@@ -141,6 +141,7 @@ POLICIES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(POLICIES, st.integers(0, 7200), st.integers(0, 300), st.integers(1, 300), st.integers(0, 99))
 def test_later_than_the_worst_case_only_for_a_reason(

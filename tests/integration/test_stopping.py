@@ -23,6 +23,7 @@ NOT_FAULTS = {"the checkpoint is in the future (a damaged table)", "all targets 
 """After these all that is due is tested."""
 
 
+@pytest.mark.long
 def test_whatever_stops_is_heard_of() -> None:
     """Each way in which tests are not made fires an alarm within ten minutes, however AWS's documents are
     read."""
@@ -60,6 +61,7 @@ def test_a_new_stack_that_never_tests_is_heard_of() -> None:
         assert fired == {"NoSweepAlarm": [BEGIN + 10 * MINUTE]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("second", [57, 59])
 def test_late_ticks_test_everything(second: int) -> None:
     """A fleet of more than one batch that all fails, messages that take up to 20 seconds: every test is made.

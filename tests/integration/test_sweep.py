@@ -732,6 +732,7 @@ def test_a_topic_that_refuses_gets_its_alerts_later_and_the_other_none_twice(
             assert world.alerts_recorded(name) == ["down"]
 
 
+@pytest.mark.long
 def test_a_topic_that_refuses_for_days_does_not_stop_a_target(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

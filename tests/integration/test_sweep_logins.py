@@ -164,6 +164,7 @@ def test_an_outage_ends_with_a_greeting_once_no_login_is_possible(world: World, 
     assert world.alerts_recorded("a")[-1] == "recovered"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("failures_per_alert", [3, 5])
 def test_a_dead_backend_that_says_no_more_than_err_is_an_outage(world: World, failures_per_alert: int) -> None:
     """It may be the credential, so two tests log in, and then few: reported by the usual count all the same."""
@@ -231,6 +232,7 @@ def test_another_target_shows_at_once_whose_fault_it_is(world: World) -> None:
     assert world.store.read_credential_state("monitor").rejections == 0
 
 
+@pytest.mark.long
 def test_a_password_that_was_changed_before_a_dead_server_tries_it_again(world: World) -> None:
     """The server has refused it without a code while others were accepted, so that its refusals count for it alone: one
     of the others logs in first, or the wrong password would be tried three times in a row."""
@@ -251,6 +253,7 @@ def test_a_password_that_was_changed_before_a_dead_server_tries_it_again(world: 
     assert third[0] - second[0] >= OTHER_TARGET_WAIT
 
 
+@pytest.mark.long
 def test_a_password_that_was_changed_while_only_a_dead_server_tries_it(world: World) -> None:
     """No other target is tested in its message, so that nothing shows first that it is wrong: its try counts."""
     watch(world, "a", "b", "dead", login_every=3600)
@@ -346,6 +349,7 @@ def test_a_wrong_password_that_is_answered_by_silence(world: World) -> None:
     assert {name for name in names if world.alerts_recorded(name)} == {name for _, name in world.logged_in}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after_an_outage", [False, True])
 def test_a_password_that_was_changed_at_the_server(world: World, *, after_an_outage: bool) -> None:
     """Of twenty targets two try it, in whatever state they were."""
@@ -392,6 +396,7 @@ def subjects(world: World) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("maintained", [False, True])
 def test_a_wait_that_becomes_one_for_good_is_reported(world: World, *, maintained: bool) -> None:
     """What waited an hour waits until the credential changes once a server says `[AUTH]`: who reads must know."""
@@ -407,6 +412,7 @@ def test_a_wait_that_becomes_one_for_good_is_reported(world: World, *, maintaine
     assert "refused 3 times, last by a" in status.login_problem
 
 
+@pytest.mark.long
 def test_a_target_that_is_left_out_for_good_later_is_reported(world: World) -> None:
     """The same of one that refuses what another one accepts."""
     watch(world, "y", "z", login_every=60, maintenance=MAINTAINED)
@@ -420,6 +426,7 @@ def test_a_target_that_is_left_out_for_good_later_is_reported(world: World) -> N
     assert subjects(world) == ["Login rejected: credential monitor, at y"]
 
 
+@pytest.mark.long
 def test_a_new_credential_that_no_server_answered_and_then_rejected(world: World) -> None:
     """Its first two attempts in a maintenance; the third one says that it is wrong."""
     watch(world, "a", login_every=60, maintenance=[{"from": "2026-11-23T12:00", "until": "2026-11-23T12:20"}])
@@ -562,6 +569,7 @@ def test_the_mailbox_is_kept_and_shown(world: World) -> None:
     assert {it.mailbox for it in statuses(world)} == {None}
 
 
+@pytest.mark.long
 def test_a_dead_backend_of_many_targets_is_an_outage_of_each(world: World) -> None:
     """They share a credential whose last accepted login is long ago: each is reported all the same, in time."""
     names = [f"mail-{number:02}" for number in range(20)]

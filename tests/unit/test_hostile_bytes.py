@@ -30,6 +30,7 @@ def test_mixtures_of_seeds(check: str, rng: object) -> None:
     CHECKS[check](mixed(rng, SEEDS[check]))  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 @FEW  # each is two ticks of a fleet, and `make fuzz` plays them for a minute in `.ci/run`
 @given(rng=st.randoms(use_true_random=False))
 def test_tables_mixed_of_seeds(rng: object) -> None:
