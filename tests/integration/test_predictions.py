@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import boto3
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
