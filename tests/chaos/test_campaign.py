@@ -51,9 +51,9 @@ def test_nothing_is_lost_or_invented(seed: str) -> None:
     "name", [pytest.param(name, marks=pytest.mark.faults if name in RARE else ()) for name in BUGS]
 )
 def test_planted_bugs_are_found(name: str) -> None:
-    """Each bug is found, as what it is, within some days of chaos."""
+    """Each bug is found, as what it is, within some days of chaos; most are within an hour, which is tried first."""
     bug = BUGS[name]
-    for plan in campaign.plans(SEEDS.get(name, "bugs"), HOURS_TO_FIND_A_BUG):
+    for plan in (Plan("bugs/0", (1.0,)), *campaign.plans(SEEDS.get(name, "bugs"), HOURS_TO_FIND_A_BUG)):
         _, verdict = replace(plan, code=bug.code, fault_rates=bug.fault_rates).run()
         if any(finding.kind in bug.found_as for finding in verdict.findings):
             return
