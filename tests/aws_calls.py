@@ -52,17 +52,19 @@ def methods() -> dict[str, dict[str, str]]:
     return found
 
 
-def calls() -> list[AwsCall]:
+@cache
+def calls() -> tuple[AwsCall, ...]:
     """All calls of the layer, the functions and the command."""
     files = [path for folder in SOURCES for path in sorted((PROJECT / folder).rglob("*.py"))]
-    return [call for path in files for call in calls_in(path.read_text("utf-8"), _module(path))]
+    return tuple(call for path in files for call in calls_in(path.read_text("utf-8"), _module(path)))
 
 
-def clients() -> set[str]:
+@cache
+def clients() -> frozenset[str]:
     """The services of which the code makes clients."""
     files = [path for folder in SOURCES for path in sorted((PROJECT / folder).rglob("*.py"))]
     trees = (ast.parse(path.read_text("utf-8")) for path in files)
-    return {service for tree in trees for node in ast.walk(tree) if (service := _made_client(node))}
+    return frozenset(service for tree in trees for node in ast.walk(tree) if (service := _made_client(node)))
 
 
 def calls_in(source: str, module: str) -> Iterator[AwsCall]:

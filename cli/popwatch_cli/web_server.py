@@ -74,7 +74,7 @@ def served(site: Site, port: int, *, or_another: bool = False) -> Iterator[str]:
     `or_another`: at a free port, if this one is taken.
     """
     with _server(site, port, or_another=or_another) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
+        thread = Thread(target=server.serve_forever, args=(0.1,), daemon=True)  # how soon it ends at Ctrl-C
         thread.start()
         try:
             yield server.address

@@ -35,6 +35,7 @@ PYTHON = ("Traceback", "<class", " object at 0x", "This is a bug", "'None'")
 """What no message may have: it is about the program, and not about what to type."""
 
 
+@pytest.mark.long
 def test_the_script(run: Run, stack: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line of the script ends and says as it should; all that do not are listed, with what they said.
 

@@ -101,6 +101,7 @@ def read(form: str, path: Path) -> tuple[str, float]:
     return ran.stdout, time.monotonic() - began
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAGIOS)
 def test_nagios_files_expand_to_little(tmp_path: Path, name: str) -> None:
     """Templates, groups and macros that repeat each other end in a sentence, or in a few targets."""
@@ -111,6 +112,7 @@ def test_nagios_files_expand_to_little(tmp_path: Path, name: str) -> None:
     assert seconds < LONGEST_SECONDS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TARGETS)
 def test_files_of_targets_cost_little(tmp_path: Path, name: str) -> None:
     """Too many values are refused before they fill the memory."""

@@ -136,6 +136,7 @@ with mock_aws():
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", [FIRST_VERSION, FLAT_VERSION])
 def test_older_versions_take_it_for_the_record_of_a_removed_target(world: World, tmp_path: Path, version: str) -> None:
     """They delete it in their next sweep, and then one target tries the credential again."""

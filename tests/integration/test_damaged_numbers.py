@@ -68,6 +68,7 @@ def check(targets: Mapping[str, str], items: Mapping[str, Any], *, fail: bool = 
     check_page(client, NOW + MINUTE, {WELL})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("state", "fail", "without"),
     [

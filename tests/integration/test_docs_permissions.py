@@ -168,6 +168,7 @@ def set_up_stack(night: Night) -> None:
         night.sqs.send_message(QueueUrl=night.outputs["DeadLetterQueueUrl"], MessageBody=body)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [name for name, examples in EXAMPLES.items() if examples])
 def test_what_the_pages_allow_is_enough_and_no_more(night: Night, permitted: Permitted, command: str) -> None:
     """Nothing that a command asks for is refused, and it asks for everything that its row allows."""

@@ -254,6 +254,7 @@ def test_invocations_at_once_make_one_attempt(stack: Stack) -> None:
     assert attempts == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after_the_write", [False, True])
 @pytest.mark.parametrize("verdict", [LoginVerdict.REJECTED, LoginVerdict.UNCLEAR])
 def test_processes_that_die_make_two_attempts(

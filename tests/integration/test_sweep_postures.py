@@ -238,6 +238,7 @@ def test_a_retest_neither_asks_again_nor_undoes_what_is_kept(world: World) -> No
     assert world.store.read_records()[1][NAME].health.posture
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", [2, 3, 8, 9, 10, 11])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_each_call(call: int, when: str) -> None:

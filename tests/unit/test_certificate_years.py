@@ -26,6 +26,7 @@ def test_a_renewal_that_is_overdue_is_warned_of_in_time(days: int, every: timede
     assert len(found) <= 3
 
 
+@pytest.mark.long
 def test_the_table_of_the_docs() -> None:
     """`docs/interventions.md` shows the simulated years as they are."""
     page = (Path(__file__).parents[2] / "docs" / "interventions.md").read_text()

@@ -62,6 +62,7 @@ def test_logins_are_as_far_apart_as_they_must_be(delay_up: int, login_every: int
     assert all(each >= timedelta(seconds=wanted) - MINUTE for each in between)
 
 
+@pytest.mark.long
 @given(st.integers(60, 3600), st.integers(1, 4000), st.integers(0, 100))
 def test_the_first_logins_of_a_target_are_as_far_apart(login_every: int, login_delay: int, failed: int) -> None:
     """Of a new target, and of one that has recovered: the next slot may come sooner than the server wants."""

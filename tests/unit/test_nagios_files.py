@@ -31,6 +31,7 @@ def test_a_long_chain_of_files_is_read(tmp_path: Path) -> None:
     assert read(tmp_path / "0.cfg") == (["last"], [])
 
 
+@pytest.mark.long
 def test_deep_folders_are_read(tmp_path: Path) -> None:
     """More of them than Python's recursion takes."""
     folders = [tmp_path / "d"]
