@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from popwatch_cli.local.stack import free_port
@@ -211,6 +211,8 @@ class Place:
     port: int
     tls_port: int
     authority_pem: str
+    behind: list[int] = field(default_factory=list)
+    """The ports to which a proxy connects; what stands there is ready, too, before anyone logs in."""
 
 
 Commands = Callable[[Place], list[list[str]]]
@@ -314,6 +316,7 @@ def dovecot_with_tokens(asks: int) -> Commands:
 
 def _nginx(place: Place) -> list[list[str]]:
     behind, auth_port = free_port(0), free_port(0)
+    place.behind.append(behind)
     ports = {"port": place.port, "tls_port": place.tls_port, "behind": behind, "auth_port": auth_port}
     config = place.folder / "nginx.conf"
     config.write_text(NGINX.format(folder=place.folder, **ports))
@@ -325,6 +328,7 @@ def _nginx(place: Place) -> list[list[str]]:
 
 def _perdition(place: Place) -> list[list[str]]:
     behind = free_port(0)
+    place.behind.append(behind)
     options = {
         "protocol": "POP3S",
         "bind_address": "127.0.0.1",
@@ -505,14 +509,15 @@ def _message(number: int) -> str:
 
 @contextmanager
 def running(kind: LoginKind, folder: Path) -> Iterator[Running]:
-    """Run a server during the block, which begins when its TLS port accepts."""
+    """Run a server during the block, which begins when its TLS port accepts, and what stands behind it, too."""
     authority_pem = certify(folder)
     (folder / "key.pem").chmod(0o600)
     folder.chmod(0o755)
     place = Place(folder, free_port(0), free_port(0), authority_pem)
     processes = [start(command, folder) for command in kind.commands(place)]
     try:
-        wait_until_accepting(place.tls_port, folder)
+        for port in (*place.behind, place.tls_port):
+            wait_until_accepting(port, folder)
         if kind.fill:
             kind.fill(place)
         yield Running(place.port if kind.starttls else 0, place.tls_port, place.authority_pem, folder)
