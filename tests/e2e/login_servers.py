@@ -314,21 +314,27 @@ def dovecot_with_tokens(asks: int) -> Commands:
     return commands
 
 
+def _dovecot_behind(place: Place) -> tuple[int, list[str]]:
+    """The Dovecot to which a proxy connects in the clear: its port, and its command."""
+    port = free_port(0)
+    place.behind.append(port)
+    return port, _dovecot_at(place, "maildir:~/Maildir", port, free_port(0), no_plaintext="no")
+
+
 def _nginx(place: Place) -> list[list[str]]:
-    behind, auth_port = free_port(0), free_port(0)
-    place.behind.append(behind)
+    behind, dovecot = _dovecot_behind(place)
+    auth_port = free_port(0)
     ports = {"port": place.port, "tls_port": place.tls_port, "behind": behind, "auth_port": auth_port}
     config = place.folder / "nginx.conf"
     config.write_text(NGINX.format(folder=place.folder, **ports))
     return [
-        _dovecot_at(place, "maildir:~/Maildir", behind, free_port(0), no_plaintext="no"),
+        dovecot,
         ["/usr/sbin/nginx", "-c", str(config), "-p", str(place.folder)],
     ]
 
 
 def _perdition(place: Place) -> list[list[str]]:
-    behind = free_port(0)
-    place.behind.append(behind)
+    behind, dovecot = _dovecot_behind(place)
     options = {
         "protocol": "POP3S",
         "bind_address": "127.0.0.1",
@@ -343,7 +349,7 @@ def _perdition(place: Place) -> list[list[str]]:
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     return [
-        _dovecot_at(place, "maildir:~/Maildir", behind, free_port(0), no_plaintext="no"),
+        dovecot,
         ["/usr/sbin/perdition", "--no_daemon", *arguments],
     ]
 
