@@ -1,4 +1,4 @@
-"""The oracle finds planted mistakes alone, without the model; and what it knows of runs, in small."""
+"""What the oracle knows of runs of tests and of what is delivered, in small."""
 
 from collections import Counter
 from dataclasses import replace
@@ -6,50 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.chaos import campaign, postures, record
-from tests.chaos.facts import Configured, Ended, Fact, Finding, Judged, Policy, PublishedText, Requeued
-from tests.chaos.oracle import Oracle, _changes
-from tests.chaos.oracle_bugs import ELSEWHERE, IN_JUDGE, OF_POSTURES, planted
+from tests.chaos import record
+from tests.chaos.facts import Configured, Ended, Fact, Judged, Policy, PublishedText, Requeued
+from tests.chaos.oracle import _changes
 from tests.chaos.oracle_delivery import Deliveries
 from tests.chaos.oracle_servers import PAIRS, rows
 from tests.chaos.oracle_times import Times
 from tests.chaos.record import NEVER, Lifetime, runs
-from tests.chaos.world import World
-
-HOURS_TO_FIND_A_MISTAKE = 240.0
-HOURS_OF_DAYS = 50.0
-SOON = ("one failure more", "every second alert dropped", "rejections not counted")
-"""These are found within seconds."""
-
-RARE = {
-    "held back tests pass": ["held/1"],
-    "left behind for ever": ["left/61"],
-    "LOGIN-DELAY ends an outage": ["delay/34"],
-}
-"""Mistakes that few installations show, and some that do: without the mistake nothing is wrong there."""
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", SOON)
-def test_mistakes_are_found_by_the_oracle_alone(name: str) -> None:
-    """So a short run is not blind."""
-    assert is_found(name)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("name", [*IN_JUDGE, *ELSEWHERE])
-def test_each_mistake_is_found_by_the_oracle_alone(name: str) -> None:
-    """Within some days of chaos."""
-    assert is_found(name)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("name", OF_POSTURES)
-def test_each_mistake_about_postures_is_found(name: str) -> None:
-    """Within some days."""
-    with planted(name):
-        assert any(found_in_days(seed, HOURS_OF_DAYS) for seed in ("postures/1", "postures/2"))
-
 
 BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
 
@@ -219,24 +182,3 @@ def test_who_has_the_rest_of_an_earlier_alert_sends_what_comes_behind_it(time: s
 def published(order: int, invocation: int, channel: str, alert: str) -> PublishedText:
     """The words of an alert about `mail-1`, as far as they name it."""
     return PublishedText(order, invocation, channel, f"Alert mail-1/{alert} UTC: an alert may arrive", "", {}, True)
-
-
-def is_found(name: str) -> bool:
-    """Whether the oracle finds a mistake."""
-    seeds = [plan.seed for plan in campaign.plans("oracle", HOURS_TO_FIND_A_MISTAKE)]
-    with planted(name):
-        for seed in RARE.get(name, seeds):
-            world = World(seed)
-            world.run(campaign.CHAOS_HOURS, campaign.CALM_HOURS)
-            world.close()
-            if Oracle(world.evidence.facts, world.evidence.times).run():
-                return True
-    return False
-
-
-def found_in_days(seed: str, hours: float) -> list[Finding]:
-    """What the oracle finds in an installation of days."""
-    world = World(seed, days=True)
-    world.run(hours, postures.CALM_HOURS)
-    world.close()
-    return Oracle(world.evidence.facts, world.evidence.times).run()

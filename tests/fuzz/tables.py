@@ -6,8 +6,7 @@ for everything.
 """
 
 import random
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Generator, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,6 @@ from functools import cache
 from typing import Any, Self
 
 from botocore.exceptions import ClientError
-from botocore.hooks import HierarchicalEmitter
 
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
@@ -40,7 +38,8 @@ from popwatch.sweep.sweep import Dependencies, Sweep
 from popwatch.web.http import Request
 from popwatch.web.site import Site
 from popwatch.web.views import Views
-from tests.chaos.tables import Item, Tables, pages
+from tests.chaos.tables import Item, Tables
+from tests.in_memory import Client, Inline
 from tests.stored_forms import Filler
 
 BEGIN = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
@@ -86,49 +85,6 @@ OTHERS: tuple[Item, ...] = (
     {"L": [{"M": {"version": {"N": "1"}, "tick": {"S": "2026-11-23T22:00:00Z"}}}]},
 )
 """Values of every type, in DynamoDB's own form."""
-
-
-class Client:
-    """A DynamoDB client over tables in memory."""
-
-    class exceptions:
-        """The errors of a client."""
-
-        ConditionalCheckFailedException = ClientError
-
-    class meta:
-        """Where hooks are put into a client."""
-
-        events = HierarchicalEmitter()
-
-    def __init__(self, tables: Tables) -> None:
-        self.tables = tables
-
-    def put_item(self, **request: Any) -> Any:
-        return self.tables.put_item(0.0, request)
-
-    def delete_item(self, **request: Any) -> Any:
-        return self.tables.delete_item(0.0, request)
-
-    def get_item(self, **request: Any) -> Any:
-        return self.tables.get_item(0.0, request)
-
-    def get_paginator(self, operation: str) -> "Client.Pages":
-        """The pages of a scan or a query."""
-        scans = operation == "scan"
-        return Client.Pages((lambda **request: self.tables.scan(0.0, request)) if scans else self._query)
-
-    def _query(self, **request: Any) -> Any:
-        return self.tables.query(request)
-
-    class Pages:
-        """All pages of an operation."""
-
-        def __init__(self, ask: Callable[..., dict[str, Any]]) -> None:
-            self._ask = ask
-
-        def paginate(self, PaginationConfig: object = None, **request: Any) -> Iterator[dict[str, Any]]:  # noqa: ARG002
-            return pages(self._ask, request)
 
 
 class Scripted(Prober):
@@ -185,18 +141,6 @@ class NoQueue(BatchQueue):
 
     def send(self, work: Work, delay_seconds: int = 0) -> int:  # noqa: ARG002
         return 1
-
-
-class Inline(Executor):
-    """Runs what it is given at once."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            done.set_exception(error)
-        return done
 
 
 class Sns:

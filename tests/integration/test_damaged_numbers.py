@@ -19,7 +19,8 @@ from popwatch.model.credential_state import FORM, CredentialState, Refusal, revi
 from popwatch.model.records import Record
 from popwatch.model.serialization import serialize
 from tests.chaos.tables import Tables
-from tests.fuzz.tables import BEGIN, DAY, MINUTE, Client, check_page, sweep
+from tests.fuzz.tables import BEGIN, DAY, MINUTE, check_page, sweep
+from tests.in_memory import Client
 from tests.stored_forms import TARGET_ID, TICK, Filler
 
 NUMBERS = (-1, -(10**12), 10**9, 10**12, 10**14, 2**53 - 1)

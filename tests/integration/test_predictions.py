@@ -22,7 +22,7 @@ from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
 from popwatch_cli.rehearsal.past_tests import Parent, compare, deciding
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
-from tests.fuzz.tables import Inline
+from tests.in_memory import Inline
 from tests.integration.logins import with_logins
 from tests.integration.world import MINUTE, NOON, World
 from tests.strict_ssm import strict_ssm

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
@@ -172,16 +172,20 @@ class World:
     dead: bool = False
     invocations: int = 0
     capacity: Capacity = field(default_factory=Capacity)
+    in_memory: Any = None
+    """The client of tables in this process: for very many items, over which no invocation is killed."""
     endpoint: str | None = field(default_factory=lambda: os.environ.get("POPWATCH_TEST_DYNAMODB"))
 
     def __post_init__(self) -> None:
-        self.dynamodb = self._client_of_dynamodb() if self.endpoint else client_of("dynamodb")
+        moto_or_local = self._client_of_dynamodb if self.endpoint else partial(client_of, "dynamodb")
+        self.dynamodb = self.in_memory or moto_or_local()
         self.sns, self.sqs = client_of("sns"), client_of("sqs")
-        create_tables(self.dynamodb)
+        if not self.in_memory:
+            create_tables(self.dynamodb)
         self.topic, self.email_queue = self._topic_and_queue("alerts")
         self.sms_topic, self.sms_queue = self._topic_and_queue("sms")
         self.store = Store(self.dynamodb, TABLES, lambda: self.now)
-        self._watched = self._client_of_dynamodb(), new_client_of("sns")
+        self._watched = self.in_memory or self._client_of_dynamodb(), new_client_of("sns")
         for client in self._watched:
             client.meta.events.register("before-call.*", self._before)
             client.meta.events.register("after-call.*", self._after)
