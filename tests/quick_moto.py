@@ -8,11 +8,15 @@ WSGI of it: one to DynamoDB goes to its handler. Each of moto's subscriptions to
 which takes as long as ten calls.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
-from botocore import useragent
+from botocore import UNSIGNED, useragent
+from botocore.awsrequest import AWSResponse
+from botocore.client import BaseClient
+from botocore.parsers import ResponseParserFactory
 from cryptography.hazmat.primitives.asymmetric import rsa
 from moto.core import botocore_stubber, responses, serialize, utils
 from moto.dynamodb.responses import DynamoHandler
@@ -21,6 +25,10 @@ from moto.sqs import models as sqs
 
 DYNAMODB = "https://dynamodb.us-east-1.amazonaws.com/"
 REQUEST_ID = "A" * 52
+AS_THEY_ARE = {"S", "N", "BOOL", "NULL"}
+"""Types whose values are in JSON what they are."""
+
+PARSERS = ResponseParserFactory()
 
 
 def be_quick() -> None:
@@ -38,6 +46,7 @@ def be_quick() -> None:
     _remember_names()
     _pass_over_other_types()
     _reach_dynamodb_at_once()
+    _call_dynamodb_without_a_request()
 
 
 def _name_request(headers: dict[str, Any]) -> str:
@@ -70,6 +79,9 @@ def _pass_over_other_types() -> None:
         if shape.name != "AttributeValue" or type(value) is not dict or not value.keys() <= shape.members.keys():
             structure(self, serialized, value, shape, key)
             return
+        if value.keys() <= AS_THEY_ARE:
+            self._default_serialize(serialized, value, shape, key)
+            return
         wrapper: dict[str, Any] = {}
         for name, member in value.items():
             self._serialize(wrapper, member, shape.members[name], name)
@@ -83,17 +95,51 @@ def _reach_dynamodb_at_once() -> None:
     by_its_address = stubber.process_request
 
     def answer(self: Any, request: Any) -> Any:
-        if request.url != DYNAMODB:
-            return by_its_address(self, request)
-        handler: Any = DynamoHandler()
-        texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()}
-        handler.uri_match = {}
-        handler.headers, handler.querystring, handler.response_headers = texts, {}, {}
-        handler.current_account, handler.region = handler.get_current_account(), "us-east-1"
-        handler.parse_parameters(_Parts(request.body, texts))
-        return handler.call_action()
+        return by_its_address(self, request) if request.url != DYNAMODB else _ask(request.headers, request.body)
 
     stubber.process_request = answer
+
+
+def _call_dynamodb_without_a_request() -> None:
+    """Of clients that sign nothing, which are those of worlds: no hook is between a call and its answer but ours."""
+    client: Any = BaseClient
+    by_a_request = client._make_request
+
+    def call(self: Any, operation: Any, request: dict[str, Any], context: dict[str, Any]) -> Any:
+        if request["url"] != DYNAMODB or self.meta.config.signature_version is not UNSIGNED:
+            return by_a_request(self, operation, request, context)
+        status, headers, body = _ask(request["headers"], request["body"])
+        answer = {
+            "status_code": status,
+            "headers": headers,
+            "body": body.encode(),
+            "context": {"operation_name": operation.name},
+        }
+        parsed: dict[str, Any] = {}
+        self.meta.events.emit(
+            f"before-parse.dynamodb.{operation.name}",
+            operation_model=operation,
+            response_dict=answer,
+            customized_response_dict=parsed,
+        )
+        parser = PARSERS.create_parser("json")
+        parsed = parser.parse(answer, operation.output_shape) | parsed
+        if status >= HTTPStatus.MULTIPLE_CHOICES:
+            self._endpoint._add_modeled_error_fields(answer, parsed, operation, parser)
+        return AWSResponse(DYNAMODB, status, headers, None), parsed
+
+    client._make_request = call
+
+
+def _ask(headers: Mapping[str, Any], body: bytes) -> Any:
+    """The status, headers and body with which moto answers a request to DynamoDB."""
+    handler: Any = DynamoHandler()
+    texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in headers.items()}
+    handler.uri_match = {}
+    handler.headers, handler.querystring, handler.response_headers = texts, {}, {}
+    handler.current_account, handler.region = handler.get_current_account(), "us-east-1"
+    handler.parse_parameters(_Parts(body, texts))
+    return handler.call_action()
 
 
 class _Parts:

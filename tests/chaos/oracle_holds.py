@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tests.chaos import facts
-from tests.chaos.record import NEVER, SKEW, Message, Record, Run, Test
+from tests.chaos.record import SKEW, Message, Record, Run, Test
 
 SECOND = timedelta(seconds=1)
 
@@ -91,9 +91,9 @@ class Holds:
 
     def _read_since(self, name: str, since: datetime, until: int) -> list[facts.Configured | None]:
         """What a sweep may have read of a target; None if it had not been written before."""
-        record = self._record
-        known = [one for one in record.configured[name] if one.order < until]
-        earlier = [one for one in known if record.time(one.order) < since]
+        begin = self._record.orders_before(since)
+        known = [one for one in self._record.configured[name] if one.order < until]
+        earlier = [one for one in known if one.order < begin]
         return [earlier[-1] if earlier else None, *known[len(earlier) :]]
 
     def _in_cycle(self, test: Test) -> Certainty:
@@ -109,21 +109,21 @@ class Holds:
 
     def _times_of_change(self, parent: str, since: datetime, until: datetime) -> list[datetime]:
         """When a parent may have been read, as far as that matters: the beginning, and each write meanwhile."""
-        written = [self._record.time(write.order) for write in self._record.writes[parent]]
-        return [since, *(one for one in written if since <= one <= until)]
+        record = self._record
+        orders = range(record.orders_before(since), record.orders_until(until))
+        return [since, *(record.time(write.order) for write in record.writes[parent] if write.order in orders)]
 
     def _fails(self, parent: str, time: datetime) -> Certainty:
         """Whether the last test of a parent that was committed before then, in its lifetime, failed.
 
         One that passed and did not end an outage is as good as failed.
         """
-        record = self._record
-        before = [write for write in record.writes[parent] if record.time(write.order) <= time]
-        tests = [
-            test for test in record.tests[parent] if test.committed != NEVER and record.time(test.committed) <= time
-        ]
+        record, until = self._record, self._record.orders_until(time)
+        tests = [test for test in record.tests[parent] if test.committed < until]
         ends = [
-            one.order for one in before if isinstance(one, facts.Forgotten) or one.state in ("suspended", "untested")
+            one.order
+            for one in record.writes[parent]
+            if one.order < until and (isinstance(one, facts.Forgotten) or one.state in ("suspended", "untested"))
         ]
         if not tests or tests[-1].committed <= max(ends, default=-1):
             return Certainty()

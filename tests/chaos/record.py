@@ -7,7 +7,7 @@ database's log (a write of the target's record by who made the test), and what w
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -399,6 +399,15 @@ class Record:
     def time(self, order: int) -> datetime:
         """When something was."""
         return self.times[min(order, len(self.times) - 1)]
+
+    def orders_before(self, time: datetime) -> int:
+        """What was before a time has an order below this."""
+        return bisect_left(self.times, time)
+
+    def orders_until(self, time: datetime) -> int:
+        """What was at a time or before has an order below this."""
+        order = bisect_right(self.times, time)
+        return order if order < len(self.times) else NEVER
 
     def not_accepted_by(self, invocations: Container[int]) -> list[int]:
         """When SNS did not take a message of one of these invocations."""

@@ -111,6 +111,10 @@ class LocalStack:
             *("--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
             *("--parameter-overrides", *overrides),
         )
+        self.write_outputs()
+
+    def write_outputs(self) -> None:
+        """Read the outputs of what is deployed, and write them for other programs."""
         remember_key(self.endpoint, self.key)
         stacks = self.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
