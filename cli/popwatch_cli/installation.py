@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -53,6 +53,7 @@ class Installation:
     endpoint: str | None = None
     region: str | None = None
     profile: str | None = None
+    _clients: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def stack(self) -> str:
@@ -60,7 +61,12 @@ class Installation:
         return STACK_NAME if self.endpoint else self.name
 
     def client(self, service: str) -> Any:
-        """A boto3 client for the stack's account and region."""
+        """The boto3 client of a service, for the stack's account and region: one, since to make it takes long."""
+        if service not in self._clients:
+            self._clients[service] = self._new_client(service)
+        return self._clients[service]
+
+    def _new_client(self, service: str) -> Any:
         if self.endpoint and self.region:
             return local_client(service, self.endpoint, self.region)
         return _aws_client(service, self.region, self.profile)

@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,13 +84,18 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     local.stop()
 
 
+@cache
+def client_of(service: str, endpoint: str) -> Any:
+    """The client of a local AWS that prepares it for all tests of a module."""
+    return local_client(service, endpoint, "us-east-1")
+
+
 @pytest.fixture
 def stack(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """The tables of a stack with two targets in a group and one without."""
     monkeypatch.chdir(tmp_path)
-    dynamodb = local_client("dynamodb", endpoint, "us-east-1")
+    dynamodb, sns = (client_of(service, endpoint) for service in ("dynamodb", "sns"))
     create_tables(dynamodb)
-    sns = local_client("sns", endpoint, "us-east-1")
     topics = {f"{name}TopicArn": sns.create_topic(Name=name)["TopicArn"] for name in ("Alert", "Sms")}
     names = {f"{name}Table": name for name in NAMES} | topics
     outputs = {"endpoint": endpoint, "region": "us-east-1", "outputs": names}
