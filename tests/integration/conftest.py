@@ -74,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run_command
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of a local AWS with DynamoDB and SNS."""
     folders = tmp_path_factory.mktemp("aws"), tmp_path_factory.mktemp("state")
@@ -86,7 +86,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @cache
 def client_of(service: str, endpoint: str) -> Any:
-    """The client of a local AWS that prepares it for all tests of a module."""
+    """The client of a local AWS that prepares it for all tests."""
     return local_client(service, endpoint, "us-east-1")
 
 
