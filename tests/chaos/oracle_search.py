@@ -13,12 +13,20 @@ from tests.chaos.world import World
 
 HOURS_TO_FIND_A_MISTAKE = 240.0
 
-RARE = {
-    "held back tests pass": ["held/1"],
-    "left behind for ever": ["left/61"],
-    "LOGIN-DELAY ends an outage": ["delay/34"],
+BRIEF = tuple((f"oracle/{number}", 1.0) for number in (2, 0, 7, 3, 1))
+"""Installations of an hour, which together show most mistakes. They are tried first."""
+
+SHOWN_BY = {
+    "held back tests pass": "held/1",
+    "left behind for ever": "left/61",
+    "LOGIN-DELAY ends an outage": "delay/34",
+    "recovery not cut off": "oracle/2",
+    "change in a recovery": "oracle/2",
+    "suspended parent holds": "oracle/4",
+    "passed tests in an outage forgotten": "oracle/2",
+    "later alerts overtake": "oracle/14",
 }
-"""Mistakes that few installations show, and some that do: without the mistake nothing is wrong there."""
+"""Mistakes that few installations show, and one that does: without the mistake nothing is wrong there."""
 
 SOON = ("one failure more", "every second alert dropped", "rejections not counted")
 """These are found within seconds."""
@@ -31,11 +39,12 @@ def each(names: Iterable[str]) -> list[Any]:
 
 def is_found(name: str) -> bool:
     """Whether the oracle finds a mistake."""
-    seeds = [plan.seed for plan in campaign.plans("oracle", HOURS_TO_FIND_A_MISTAKE)]
+    usual = [(plan.seed, campaign.CHAOS_HOURS) for plan in campaign.plans("oracle", HOURS_TO_FIND_A_MISTAKE)]
+    first = [(SHOWN_BY[name], campaign.CHAOS_HOURS)] if name in SHOWN_BY else BRIEF
     with planted(name):
-        for seed in RARE.get(name, seeds):
+        for seed, hours in (*first, *usual):
             world = World(seed)
-            world.run(campaign.CHAOS_HOURS, campaign.CALM_HOURS)
+            world.run(hours, campaign.CALM_HOURS)
             world.close()
             if Oracle(world.evidence.facts, world.evidence.times).run():
                 return True
