@@ -25,6 +25,9 @@ SHOWN_BY = {
     "suspended parent holds": "oracle/4",
     "passed tests in an outage forgotten": "oracle/2",
     "later alerts overtake": "oracle/14",
+    "given back, and taken over by no one": "oracle/3",
+    "greeting ends an outage of the login": "oracle/30",
+    "mailbox in use ends an outage": "oracle/30",
 }
 """Mistakes that few installations show, and one that does: without the mistake nothing is wrong there."""
 
