@@ -154,23 +154,32 @@ def test_a_page_at_another_port_says_so(stack: Installation) -> None:
     """Where the usual one is taken, as by `make run`, which has a page of its own."""
     outputs = json.loads(LOCAL_OUTPUTS.read_text())
     LOCAL_OUTPUTS.write_text(json.dumps(outputs | {"key": local_key(str(stack.endpoint))}))
-    command = [sys.executable, "-c", "from popwatch_cli.main import main; main()", "--local", "page"]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path]), "PYTHONUNBUFFERED": "1"}
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections of another test still have it
-        with suppress(OSError):  # someone else has it
-            taken.bind(("127.0.0.1", USUAL_PORT))
-            taken.listen()
-        page = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert page.stdout
-        said = [page.stdout.readline() for _ in range(2)]
-        page.send_signal(signal.SIGINT)
-        assert (page.wait(), page.stdout.read()) == (0, "")
-        page.stdout.close()
+    said = said_by_a_page_at_a_taken_port()
+    while len(said) == 1:  # who else had the port gave it back
+        said = said_by_a_page_at_a_taken_port()
     assert (
         said[0] == f"Port {USUAL_PORT} is in use, as by `make run`, which has a page of its own: here is another one.\n"
     )
     assert re.fullmatch(r"The page is at http://127\.0\.0\.1:\d+/ until Ctrl-C\.\n", said[1])
+
+
+def said_by_a_page_at_a_taken_port() -> list[str]:
+    """What a page says that begins while this test has the usual port, or someone else has."""
+    command = [sys.executable, "-c", "from popwatch_cli.main import main; main()", "--local", "page"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path]), "PYTHONUNBUFFERED": "1"}
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections of another test still have it
+        with suppress(OSError):
+            taken.bind(("127.0.0.1", USUAL_PORT))
+            taken.listen()
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as page:
+            assert page.stdout
+            said = [page.stdout.readline()]
+            if said[0].startswith("Port"):
+                said.append(page.stdout.readline())
+            page.send_signal(signal.SIGINT)
+            assert (page.wait(), page.stdout.read()) == (0, "")
+    return said
 
 
 def test_a_page_at_a_free_port_is_as_asked_for(stack: Installation) -> None:
