@@ -107,6 +107,7 @@ def test_the_chain_that_was_verified(kind: str, verified: list[str], unneeded: l
     assert list(verdict(*CHAINS[kind].seen)[2:]) == [verified, unneeded]
 
 
+@pytest.mark.long
 def test_laptop_and_function_agree(pythons: tuple[str, str]) -> None:
     """Both Pythons say the same of each chain, in processes of their own: below 3.13 by a private function."""
     expected = {kind: json.loads(json.dumps(verdict(*chain.seen))) for kind, chain in CHAINS.items()}
@@ -114,6 +115,7 @@ def test_laptop_and_function_agree(pythons: tuple[str, str]) -> None:
     assert laptop == function == expected
 
 
+@pytest.mark.long
 def test_the_defaults_of_python_would_not_agree(pythons: tuple[str, str]) -> None:
     """Without popwatch's own flags the two Pythons differ, in what the table has them for."""
     laptop, function = (verdicts_of(python, "--defaults") for python in pythons)

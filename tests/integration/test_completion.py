@@ -175,6 +175,7 @@ def test_nothing_is_completed_that_is_refused(
         assert "has no effect" not in ended.err, field
 
 
+@pytest.mark.long
 def test_the_names_are_kept_for_a_minute(bash: Bash, stack: Installation, home: dict[str, str]) -> None:
     """In a file of the user's own for each stack; an old one is read again."""
     assert known(bash, "popwatch --local status a") == ["a"]
@@ -186,6 +187,7 @@ def test_the_names_are_kept_for_a_minute(bash: Bash, stack: Installation, home: 
     assert known(bash, "popwatch --local status a") == ["a", "ab"]
 
 
+@pytest.mark.long
 def test_a_stack_that_does_not_answer(bash: Bash, home: dict[str, str], tmp_path: Path) -> None:
     """Nothing is completed or printed, and the shell does not wait for it."""
     import socket  # noqa: PLC0415

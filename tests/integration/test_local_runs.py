@@ -235,6 +235,7 @@ def test_one_run_in_a_folder(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.long
 def test_the_port_of_another_local_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs that begin at once may choose the same port: the second sees that it is not its own AWS that answers."""
 

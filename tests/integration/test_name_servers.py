@@ -47,6 +47,7 @@ def no_ipv6(*_: object) -> bool:
     return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ipv6", [True, False])
 def test_ticks_through_a_limited_and_lossy_name_server(server: ScriptedServer, ipv6: bool) -> None:
     """Every test passes, no packet exceeds the limit, each tick asks anew. (`make bench BENCH=names`: 20 of 800.)"""
@@ -63,6 +64,7 @@ def test_ticks_through_a_limited_and_lossy_name_server(server: ScriptedServer, i
         assert names.dropped == 0
 
 
+@pytest.mark.long
 def test_silent_zones_delay_no_other_target(server: ScriptedServer) -> None:
     """Of 200 names 50 have silent zones. At the second tick the others are resolved as fast as without them."""
     good, now = fleet(150), [time.time()]
@@ -128,6 +130,7 @@ def test_a_failure_at_a_stale_answer_says_so() -> None:
     assert all("address of 60 seconds ago" in outcome.detail for outcome in outcomes.values())
 
 
+@pytest.mark.long
 def test_an_outage_of_a_zone_is_no_address(server: ScriptedServer) -> None:
     """It is reported by the next test, although the names were answered a minute before."""
     zone, now = fleet(60), [time.time()]

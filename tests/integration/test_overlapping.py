@@ -196,6 +196,7 @@ POLICIES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=8, deadline=None, suppress_health_check=[*HealthCheck])
 @given(POLICIES, st.integers(60, 180), st.integers(0, 3))
 def test_the_first_alert_comes_in_time(fields: dict[str, Any], fails_at: int, tick_second: int) -> None:

@@ -550,6 +550,7 @@ def test_local_addresses_are_refused(server: ScriptedServer) -> None:
     assert server.connections(port) == []
 
 
+@pytest.mark.long
 def test_many_targets_side_by_side(server: ScriptedServer, served: Served) -> None:
     """Twenty servers, one of them silent: each has its own posture, in the time of one."""
     ports = [server.listen("offers", stls=served.context) for _ in range(19)]

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.bench import bench_postures, measure
 from tests.measured import write_section
 
@@ -17,6 +19,7 @@ def test_a_section_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     assert document.read_text() == "# Figures\n\nMade by machines.\n\n## One\n\n1.5\n\n## Two\n\n2\n"
 
 
+@pytest.mark.long
 def test_every_bench_can_run() -> None:
     """Each is a module that imports with what `make bench` gives it, and none is left out of the document."""
     assert {path.stem for path in measure.BENCH.glob("bench_*.py")} == {f"bench_{name}" for name in measure.TITLES}

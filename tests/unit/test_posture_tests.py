@@ -316,6 +316,7 @@ def test_a_kind_of_a_later_version_is_passed_over() -> None:
     assert second.alert.worse
 
 
+@pytest.mark.long
 def test_thirty_quiet_days_bring_no_alert() -> None:
     """Each day the same posture, some days without an answer to this or that: thirty tests, not one alert."""
     watched, health, tested = target(), UP, 0

@@ -143,6 +143,7 @@ programs = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(1, 12)), min_s
 class TestAdversary:
     """A server that knows the code and the settings, and chooses each outcome, addresses and certificates included."""
 
+    @pytest.mark.long
     @settings(max_examples=25)
     @given(programs)
     def test_no_program_gets_more_than_the_bound(self, program: Program) -> None:
@@ -151,6 +152,7 @@ class TestAdversary:
         target(float(found.best_day))
         assert found.best_day <= BOUND
 
+    @pytest.mark.long
     def test_looking_ahead_does_not_help(self) -> None:
         """At each test it makes the best of its moves."""
         assert 2 * BOUND / 3 < look_ahead(Policy(), 2, days=1.5).best_day <= BOUND
