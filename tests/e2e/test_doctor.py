@@ -347,7 +347,6 @@ def table_gone(stack: Deployed) -> Iterator[None]:
     yield
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_broken_is_found(
     sound: Deployed, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

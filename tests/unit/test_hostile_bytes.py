@@ -22,7 +22,6 @@ MANY = settings(max_examples=300, deadline=None)
 FEW = settings(max_examples=100, deadline=None)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("check", [name for name in CHECKS if name != "tables"])
 @MANY
 @given(rng=st.randoms(use_true_random=False))
