@@ -11,7 +11,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -36,6 +35,7 @@ from popwatch.sweep.sweep import Dependencies, Sweep
 from tests.chaos.aws import DynamoDB
 from tests.chaos.tables import Tables
 from tests.cloudwatch import MINUTE, Metrics
+from tests.in_memory import Inline
 
 BEGIN = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
 """Of late: Powertools warns of metrics that CloudWatch would not take, which are more than 14 days old."""
@@ -55,18 +55,6 @@ VARIABLES = {"POWERTOOLS_METRICS_NAMESPACE": "popwatch", "POWERTOOLS_SERVICE_NAM
 DEAD_LETTERS = ("AWS/SQS", "ApproximateNumberOfMessagesVisible", ("QueueName",))
 ERRORS = ("AWS/Lambda", "Errors", ("FunctionName",))
 THROTTLES = ("AWS/Lambda", "Throttles", ("FunctionName",))
-
-
-class AtOnce(Executor):
-    """Runs each task when it is submitted."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 @dataclass(slots=True)
@@ -231,7 +219,7 @@ class Stack:
             AlertTopics(cast(Any, SimpleNamespace(publish=self._publish)), "topic", "sms"),
             BatchQueue(cast(Any, SimpleNamespace(send_message=self._send_message)), "queue"),
             check_targets._count_due,
-            AtOnce,
+            Inline,
         )
         settings = Settings("Targets", "Status", "History", "topic", "queue", "sms", largest_batch=self.largest_batch)
         return Sweep(dependencies, settings, writer=context.aws_request_id, end_by=0.0, clock=lambda: self.now)

@@ -1,7 +1,6 @@
 """Tests that take long, in simulated time: a sweep falls while a retest is in flight, and neither is lost."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,19 +18,11 @@ from popwatch.model.outcomes import ErrorCode, Outcome, Phase
 from popwatch.model.records import PublishedAlert
 from popwatch.model.targets import Target, parse_target
 from tests.chaos.engine import Engine, Killed
+from tests.in_memory import Inline
 from tests.integration.world import NOON, World
 
 START_SECONDS = 1
 """From a message's time until its invocation begins."""
-
-
-class AtOnce(Executor):
-    """Commits where it is called: the time of a commit is not what these tests are about."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
 
 
 class SlowWorld(World):
@@ -40,7 +31,7 @@ class SlowWorld(World):
     def __init__(self, fails_at: float) -> None:
         self.engine, self.fails_at = Engine(), fails_at
         self.failed: list[datetime] = []
-        super().__init__(endpoint=None, threads=AtOnce)
+        super().__init__(endpoint=None, threads=Inline)
 
     @property
     def now(self) -> datetime:
