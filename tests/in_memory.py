@@ -1,13 +1,14 @@
 """DynamoDB and a pool of threads without either: tables in memory behind a client's methods, and work done at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
 from botocore.exceptions import ClientError
 from botocore.hooks import HierarchicalEmitter
 
-from tests.chaos.tables import Tables, pages
+from tests.chaos.aws import Paginator
+from tests.chaos.tables import Tables
 
 
 class _Meta:
@@ -37,23 +38,15 @@ class Client:
     def get_item(self, **request: Any) -> Any:
         return self.tables.get_item(0.0, request)
 
-    def get_paginator(self, operation: str) -> "Pages":
-        """The pages of a scan or a query."""
-        scans = operation == "scan"
-        return Pages((lambda **request: self.tables.scan(0.0, request)) if scans else self._query)
+    def scan(self, **request: Any) -> Any:
+        return self.tables.scan(0.0, request)
 
-    def _query(self, **request: Any) -> Any:
+    def query(self, **request: Any) -> Any:
         return self.tables.query(request)
 
-
-class Pages:
-    """All pages of an operation."""
-
-    def __init__(self, ask: Callable[..., dict[str, Any]]) -> None:
-        self._ask = ask
-
-    def paginate(self, PaginationConfig: object = None, **request: Any) -> Iterator[dict[str, Any]]:  # noqa: ARG002
-        return pages(self._ask, request)
+    def get_paginator(self, operation: str) -> Paginator:
+        """The pages of a scan or a query."""
+        return Paginator(self.scan if operation == "scan" else self.query)
 
 
 class Inline(Executor):

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import campaign, postures
+from tests.chaos import campaign
+from tests.chaos.campaign import Plan
 from tests.chaos.facts import Finding
 from tests.chaos.oracle import Oracle
 from tests.chaos.oracle_bugs import planted
@@ -13,7 +14,7 @@ from tests.chaos.world import World
 
 HOURS_TO_FIND_A_MISTAKE = 240.0
 
-BRIEF = tuple((f"oracle/{number}", 1.0) for number in (2, 0, 7, 3, 1))
+BRIEF = tuple(Plan(f"oracle/{number}", (1.0,)) for number in (2, 0, 7, 3, 1))
 """Installations of an hour, which together show most mistakes. They are tried first."""
 
 SHOWN_BY = {
@@ -42,21 +43,15 @@ def each(names: Iterable[str]) -> list[Any]:
 
 def is_found(name: str) -> bool:
     """Whether the oracle finds a mistake."""
-    usual = [(plan.seed, campaign.CHAOS_HOURS) for plan in campaign.plans("oracle", HOURS_TO_FIND_A_MISTAKE)]
-    first = [(SHOWN_BY[name], campaign.CHAOS_HOURS)] if name in SHOWN_BY else BRIEF
+    first = [Plan(SHOWN_BY[name], (campaign.CHAOS_HOURS,))] if name in SHOWN_BY else BRIEF
     with planted(name):
-        for seed, hours in (*first, *usual):
-            world = World(seed)
-            world.run(hours, campaign.CALM_HOURS)
-            world.close()
-            if Oracle(world.evidence.facts, world.evidence.times).run():
-                return True
-    return False
+        return any(found(plan) for plan in (*first, *campaign.plans("oracle", HOURS_TO_FIND_A_MISTAKE)))
 
 
-def found_in_days(seed: str, hours: float) -> list[Finding]:
-    """What the oracle finds in an installation of days."""
-    world = World(seed, days=True)
-    world.run(hours, postures.CALM_HOURS)
+def found(plan: Plan) -> list[Finding]:
+    """What the oracle finds in an installation, without the model."""
+    world = World(plan.seed, days=plan.days)
+    for hours in plan.rounds:
+        world.run(hours, plan.calm_hours)
     world.close()
     return Oracle(world.evidence.facts, world.evidence.times).run()

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.chaos.campaign import Plan
 from tests.chaos.oracle_bugs import IN_JUDGE, OF_POSTURES, planted
-from tests.chaos.oracle_search import each, found_in_days, is_found
+from tests.chaos.oracle_search import each, found, is_found
 
 HOURS_OF_DAYS = 50.0
 
@@ -19,4 +20,4 @@ def test_each_mistake_in_judge_is_found_by_the_oracle_alone(name: str) -> None:
 def test_each_mistake_about_postures_is_found(name: str) -> None:
     """Within some days."""
     with planted(name):
-        assert any(found_in_days(seed, HOURS_OF_DAYS) for seed in ("postures/1", "postures/2"))
+        assert any(found(Plan(seed, (HOURS_OF_DAYS,), days=True)) for seed in ("postures/1", "postures/2"))

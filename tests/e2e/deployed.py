@@ -23,7 +23,7 @@ from popwatch.model.text import iso
 from popwatch.queries.history import event_to_json
 from popwatch_cli.installation import Installation, find_local
 from popwatch_cli.local.alert_feed import QUEUE_NAME, SMS_QUEUE_NAME, AlertFeed
-from popwatch_cli.local.stack import LOCAL_PARAMETERS, LocalStack, free_port
+from popwatch_cli.local.stack import LocalStack, free_port
 from popwatch_cli.options import STACK_NAME
 from tests.fast_clock import SteppedClock
 from tests.tables import NAMES, keys_of
@@ -246,17 +246,16 @@ class Deployed:
 
 def build_once(local: LocalStack) -> None:
     """`sam build`, or a copy of what another test of this run has built, in the same worker of xdist or in another."""
-    worker = local.folder.parent  # .../popen-gw0/stack0, in pytest's folder of this run
-    if not worker.name.startswith("popen-"):
+    shared, own = _of_run(local, "built"), local.folder / "build"
+    if shared is None:
         local.build()
         return
-    shared, own = worker.parent / "built", local.folder / "build"
-    with (worker.parent / "built.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not shared.exists():
-            local.build()
-            shutil.copytree(own, shared.with_suffix(".new"), symlinks=True)
-            shared.with_suffix(".new").rename(shared)
+
+    def build(folder: Path) -> None:
+        local.build()
+        shutil.copytree(own, folder, symlinks=True)
+
+    _made_now(shared, build)
     if not own.exists():
         shutil.copytree(shared, own, symlinks=True)
 
@@ -266,19 +265,34 @@ def deploy_once(local: LocalStack, *, again: bool = False) -> None:
 
     `again`: what is built here is not what the others have built.
     """
-    run = local.folder.parent.parent
-    if again or not local.folder.parent.name.startswith("popen-"):
+    shared = _of_run(local, "packaged")
+    if again or shared is None:
         local.deploy()
         return
-    packaged = run / "packaged"
-    with (run / "packaged.lock").open("w") as lock:
+
+    def deploy(folder: Path) -> None:
+        local.deploy()
+        _keep_package(local, folder)
+
+    if not _made_now(shared, deploy):
+        _deploy_package(local, shared)
+
+
+def _of_run(local: LocalStack, name: str) -> Path | None:
+    """A folder that all workers of a run of xdist share; None in a run without."""
+    worker = local.folder.parent  # .../popen-gw0/stack0, in pytest's folder of this run
+    return worker.parent / name if worker.name.startswith("popen-") else None
+
+
+def _made_now(shared: Path, make: Callable[[Path], None]) -> bool:
+    """Make a folder, unless a test of this run has made it before."""
+    with shared.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not packaged.exists():
-            local.deploy()
-            _keep_package(local, packaged.with_suffix(".new"))
-            packaged.with_suffix(".new").rename(packaged)
-            return
-    _deploy_package(local, packaged)
+        if shared.exists():
+            return False
+        make(shared.with_suffix(".new"))
+        shared.with_suffix(".new").rename(shared)
+        return True
 
 
 TEMPLATE = "template"
@@ -303,11 +317,10 @@ def _deploy_package(local: LocalStack, folder: Path) -> None:
             s3.create_bucket(Bucket=bucket.name)
             for found in bucket.iterdir():
                 s3.put_object(Bucket=bucket.name, Key=found.name, Body=found.read_bytes())
-    parameters = LOCAL_PARAMETERS | dict(local.parameters)
     cloudformation.create_stack(
         StackName=STACK_NAME,
         TemplateBody=(folder / TEMPLATE).read_text(),
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in local.all_parameters.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
     cloudformation.get_waiter("stack_create_complete").wait(StackName=STACK_NAME, WaiterConfig={"Delay": 1})

@@ -103,8 +103,7 @@ class LocalStack:
 
     def deploy(self) -> None:
         """Run `sam deploy` after `build`, and write `outputs.json`. Raises LocalStackError."""
-        parameters = LOCAL_PARAMETERS | dict(self.parameters)
-        overrides = [f"{name}={value}" for name, value in parameters.items()]
+        overrides = [f"{name}={value}" for name, value in self.all_parameters.items()]
         self._sam(
             "deploy",
             *("--template-file", str(self._built / "template.yaml"), "--stack-name", STACK_NAME, "--region", REGION),
@@ -112,6 +111,11 @@ class LocalStack:
             *("--parameter-overrides", *overrides),
         )
         self.write_outputs()
+
+    @property
+    def all_parameters(self) -> dict[str, str]:
+        """The template's parameters that are not its defaults."""
+        return LOCAL_PARAMETERS | dict(self.parameters)
 
     def write_outputs(self) -> None:
         """Read the outputs of what is deployed, and write them for other programs."""
