@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -11,8 +13,15 @@ from tests.chaos.aws import Paginator
 from tests.chaos.tables import Tables
 
 
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """What hooks receive as botocore's model of an operation."""
+
+    name: str
+
+
 class _Meta:
-    """Where hooks are put into a client. None is called here."""
+    """Where hooks are put into a client: those before and after a call are called, since there is nothing to parse."""
 
     def __init__(self) -> None:
         self.events = HierarchicalEmitter()
@@ -26,27 +35,47 @@ class Client:
 
         ConditionalCheckFailedException = ClientError
 
+    _lock = Lock()
+    """Of all clients: several may share tables."""
+
     def __init__(self, tables: Tables) -> None:
         self.tables, self.meta = tables, _Meta()
 
     def put_item(self, **request: Any) -> Any:
-        return self.tables.put_item(0.0, request)
+        return self._call("PutItem", lambda: self.tables.put_item(0.0, request))
 
     def delete_item(self, **request: Any) -> Any:
-        return self.tables.delete_item(0.0, request)
+        return self._call("DeleteItem", lambda: self.tables.delete_item(0.0, request))
 
     def get_item(self, **request: Any) -> Any:
-        return self.tables.get_item(0.0, request)
+        return self._call("GetItem", lambda: self.tables.get_item(0.0, request))
 
     def scan(self, **request: Any) -> Any:
-        return self.tables.scan(0.0, request)
+        return self._call("Scan", lambda: self.tables.scan(0.0, request))
 
     def query(self, **request: Any) -> Any:
-        return self.tables.query(request)
+        return self._call("Query", lambda: self.tables.query(request))
 
     def get_paginator(self, operation: str) -> Paginator:
         """The pages of a scan or a query."""
         return Paginator(self.scan if operation == "scan" else self.query)
+
+    def _call(self, operation: str, effect: Callable[[], Any]) -> Any:
+        """Hooks after a call are called for a refusal, too, as botocore does."""
+        self._emit("before-call", operation)
+        refusal = answer = None
+        try:
+            with self._lock:
+                answer = effect()
+        except ClientError as error:
+            refusal = error
+        self._emit("after-call", operation)
+        if refusal:
+            raise refusal
+        return answer
+
+    def _emit(self, event: str, operation: str) -> None:
+        self.meta.events.emit(f"{event}.dynamodb.{operation}", model=_Operation(operation))
 
 
 class Inline(Executor):

@@ -25,9 +25,15 @@ pytestmark = pytest.mark.local_stack
 PARTS = ("template.yaml", "functions", "layers")
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first `make run` keeps what it has built, for the next one, too."""
+    return tmp_path_factory.mktemp("built")
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the files that `make run` uses, with a state of its own."""
+def project(tmp_path: Path, built: Path) -> Path:
+    """A copy of the files that `make run` uses, with a state of its own but for what is built."""
     for part in PARTS:
         source, target = PROJECT / part, tmp_path / part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +41,8 @@ def project(tmp_path: Path) -> Path:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+    (tmp_path / ".popwatch").mkdir()
+    (tmp_path / ".popwatch" / "cache").symlink_to(built)
     return tmp_path
 
 

@@ -18,8 +18,7 @@ from popwatch_cli.options import month_of
 from popwatch_cli.output.report_html import to_html
 from popwatch_cli.output.report_text import to_csv, to_text
 from popwatch_cli.selection import Selection
-from tests.chaos.tables import Tables
-from tests.in_memory import Client, Inline
+from tests.in_memory import Inline
 from tests.integration.world import World, new_world
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -70,7 +69,7 @@ def fails(name: str, now: datetime) -> bool:
 @pytest.fixture(scope="module")
 def month() -> Iterator[World]:
     """The tables after the month; other DynamoDBs take minutes over so many items."""
-    with new_world(endpoint=None, in_memory=Client(Tables()), threads=Inline, stopped_after=STEP) as world:
+    with new_world(endpoint=None, in_memory=True, threads=Inline, stopped_after=STEP) as world:
         defaults = {"delay_up": 10_800, "delay_warn": 10_800, "delay_down": 10_800, "delay_lost": 10_800}
         defaults |= {"failures_per_alert": 2, "flap_per_hour": 0}
         world.put_target("_defaults", host="", timezone="Europe/Berlin", **defaults)

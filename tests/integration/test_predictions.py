@@ -61,7 +61,7 @@ EACH_MINUTE = {"delay_up": 60, "delay_warn": 60, "delay_down": 60, "delay_lost":
 @contextmanager
 def new_outage_world() -> Iterator[OutageWorld]:
     with mock_aws():
-        world = OutageWorld(endpoint=None)
+        world = OutageWorld(endpoint=None, in_memory=True)
         yield world
         world.close()
 
@@ -223,7 +223,7 @@ def test_replayed_is_what_happened(
         window = {"from": (NOON + MINUTE * begin).isoformat(), "until": (NOON + MINUTE * (begin + length)).isoformat()}
         fields["maintenance"] = [window]
     with mock_aws():
-        world = World(endpoint=None, threads=Inline)  # the gateway first: threads may come in any order
+        world = World(endpoint=None, in_memory=True, threads=Inline)  # the gateway first: threads may come in any order
         world.put_target("t", **fields)
         world.put_target("gateway")
         for second in requests:
@@ -264,7 +264,7 @@ def test_replayed_logins_are_what_happened(policy: dict[str, Any], pattern: str,
     """Only an accepted login ends an outage of the login, or the greeting once no login can be tested any more."""
     fields = policy | {"login": "monitor", "login_every": 60, "tls": "implicit", "passes_per_recovery": passes}
     with mock_aws(), strict_ssm():
-        world = World(endpoint=None, threads=Inline)
+        world = World(endpoint=None, in_memory=True, threads=Inline)
         world.logins = with_logins(world, boto3.client("ssm", region_name="us-east-1"))
         world.put_target("t", **fields)
         for minute, sign in enumerate(pattern):

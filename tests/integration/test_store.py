@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
@@ -308,7 +308,7 @@ def test_samples_of_any_ids_come_back_whole(world: World, length: int, result: C
     assert only == {ids[-1]: kept[ids[-1]]}
 
 
-def _pages_of_samples(world: World) -> Iterable[Any]:
+def _pages_of_samples(world: World) -> Any:
     values = {":pk": {"S": "samples#1#0"}}
     return world.dynamodb.get_paginator("query").paginate(
         TableName="History", KeyConditionExpression="pk = :pk", ExpressionAttributeValues=values

@@ -485,7 +485,7 @@ def scenario(world: World) -> None:
 
 
 def calls_of_scenario() -> int:
-    with new_world() as world:
+    with new_world(in_memory=True) as world:
         scenario(world)
         return len(world.calls)
 
@@ -496,7 +496,7 @@ def test_killed_at_any_call_nothing_is_lost() -> None:
     duplicates = 0
     for position in range(1, calls_of_scenario() + 1):
         for side in ("before", "after"):
-            with new_world(kill_at=(position, side)) as world:
+            with new_world(kill_at=(position, side), in_memory=True) as world:
                 scenario(world)
                 call = world.calls[position - 1]
                 where = f"killed {side} call {position} ({call})"

@@ -1,6 +1,6 @@
 """Everything around a sweep: tables, topic and queue by moto, servers whose answers a test sets, a clock it moves.
 
-The tables are moto's, or those of another DynamoDB that POPWATCH_TEST_DYNAMODB names.
+The tables are moto's, or those of another DynamoDB that POPWATCH_TEST_DYNAMODB names, or in memory for very many calls.
 
 `World.kill_at` makes the process die at a chosen AWS call, before it takes effect or after: from there on every call of
 the ended invocation raises `Killed`, as if it had never been made.
@@ -14,13 +14,17 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore import UNSIGNED
+from botocore.client import ClientMeta
 from botocore.config import Config
+from botocore.hooks import HierarchicalEmitter
 from moto import mock_aws
+from moto.sns.models import sns_backends
+from moto.sqs.models import sqs_backends
 
 from popwatch.aws.alert_topics import AlertTopics
 from popwatch.aws.batch_queue import BatchQueue
@@ -38,6 +42,8 @@ from popwatch.sweep.batch_tester import commit_threads
 from popwatch.sweep.logins import Logins
 from popwatch.sweep.sweep import Dependencies, InvocationStats, ProbePostures, Sweep
 from popwatch_cli.installation import local_client
+from tests.chaos.tables import Tables as InMemoryTables
+from tests.in_memory import Client as InMemory
 from tests.tables import create_tables, delete_tables
 
 if TYPE_CHECKING:
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(seconds=60)
+ACCOUNT, REGION = "123456789012", "us-east-1"
 TABLES = Tables(
     "Targets", "Status", "History", samples_kept=timedelta(days=36_500), history_kept=timedelta(days=36_500)
 )
@@ -58,13 +65,46 @@ def session() -> boto3.Session:
 
 @cache
 def client_of(service: str) -> Any:
-    """A client that all worlds share, since none adds to it: moto answers whatever world there is."""
-    return new_client_of(service)
+    """A client that all worlds share, since none adds to it: moto answers whatever world there is.
 
-
-def new_client_of(service: str) -> Any:
-    """A client of moto, which reads no signature: to sign takes a tenth of a call."""
+    It signs nothing, since moto reads no signature: to sign takes a tenth of a call.
+    """
     return session().client(cast(Any, service), config=Config(signature_version=UNSIGNED))
+
+
+class _Hooks:
+    """The hooks of a client that others use, too, and after them those that are added here."""
+
+    def __init__(self, shared: Any) -> None:
+        self._shared, self._added = shared, HierarchicalEmitter()
+
+    def __getattr__(self, name: str) -> Any:
+        """How hooks are added and taken away."""
+        return getattr(self._added, name)
+
+    def emit(self, event: str, **arguments: Any) -> list[Any]:
+        return [*self._shared.emit(event, **arguments), *self._added.emit(event, **arguments)]
+
+    def emit_until_response(self, event: str, **arguments: Any) -> tuple[Any, Any]:
+        """Which hook answers, and its answer; twice None if none does."""
+        answer: tuple[Any, Any] = self._shared.emit_until_response(event, **arguments)
+        return answer if answer[1] is not None else self._added.emit_until_response(event, **arguments)
+
+
+def with_hooks_of_its_own(client: Any) -> Any:
+    """The same client, to which hooks can be added: to make another takes as long as ten calls."""
+    known = client.meta
+    other = object.__new__(type(client))
+    vars(other).update(vars(client))
+    other.meta = ClientMeta(
+        cast(Any, _Hooks(known.events)),
+        known.config,
+        known.endpoint_url,
+        known.service_model,
+        known.method_to_api_mapping,
+        known.partition,
+    )
+    return other
 
 
 class Killed(BaseException):
@@ -172,20 +212,17 @@ class World:
     dead: bool = False
     invocations: int = 0
     capacity: Capacity = field(default_factory=Capacity)
-    in_memory: Any = None
-    """The client of tables in this process: for very many items, over which no invocation is killed."""
+    in_memory: bool = False
+    """The tables are those of `tests.in_memory`, unless another DynamoDB is named."""
     endpoint: str | None = field(default_factory=lambda: os.environ.get("POPWATCH_TEST_DYNAMODB"))
 
     def __post_init__(self) -> None:
-        moto_or_local = self._client_of_dynamodb if self.endpoint else partial(client_of, "dynamodb")
-        self.dynamodb = self.in_memory or moto_or_local()
         self.sns, self.sqs = client_of("sns"), client_of("sqs")
-        if not self.in_memory:
-            create_tables(self.dynamodb)
+        self.dynamodb, watched = self._clients_of_dynamodb()
         self.topic, self.email_queue = self._topic_and_queue("alerts")
         self.sms_topic, self.sms_queue = self._topic_and_queue("sms")
         self.store = Store(self.dynamodb, TABLES, lambda: self.now)
-        self._watched = self.in_memory or self._client_of_dynamodb(), new_client_of("sns")
+        self._watched = watched, with_hooks_of_its_own(self.sns)
         for client in self._watched:
             client.meta.events.register("before-call.*", self._before)
             client.meta.events.register("after-call.*", self._after)
@@ -321,28 +358,33 @@ class World:
         """The same of SMS."""
         return self._received(self.sms_queue)
 
-    def _received(self, queue_url: str) -> list[dict[str, Any]]:
+    @staticmethod
+    def _received(queue_url: str) -> list[dict[str, Any]]:
+        sqs, queue = sqs_backends[ACCOUNT][REGION], queue_url.rpartition("/")[2]
         found: list[dict[str, Any]] = []
-        while messages := self.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages", []):
+        while messages := sqs.receive_message(queue, 10, wait_seconds_timeout=0, visibility_timeout=60):
             for message in messages:
-                self.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
-                attributes = json.loads(message["Body"])["MessageAttributes"]
+                sqs.delete_message(queue, message.receipt_handle or "")
+                attributes = json.loads(message.body)["MessageAttributes"]
                 found.append({name: attribute["Value"] for name, attribute in attributes.items()})
         return found
 
-    def _client_of_dynamodb(self) -> "DynamoDBClient":
-        """A client of its own: each has its own event handlers. The local AWS has a key for each run."""
-        local = self.endpoint and local_client("dynamodb", self.endpoint, "us-east-1")
-        client: DynamoDBClient = local or new_client_of("dynamodb")
-        return client
+    @staticmethod
+    def _topic_and_queue(name: str) -> tuple[str, str]:
+        """A topic and a queue that is subscribed to it; made by moto itself, without the requests that each takes."""
+        sns, sqs = sns_backends[ACCOUNT][REGION], sqs_backends[ACCOUNT][REGION]
+        topic, queue = sns.create_topic(name), sqs.create_queue(f"{name}-subscriber")
+        sns.subscribe(topic.arn, queue.queue_arn, "sqs")
+        return topic.arn, queue.physical_resource_id
 
-    def _topic_and_queue(self, name: str) -> tuple[str, str]:
-        """A topic and a queue that is subscribed to it."""
-        topic = self.sns.create_topic(Name=name)["TopicArn"]
-        queue_url = self.sqs.create_queue(QueueName=f"{name}-subscriber")["QueueUrl"]
-        answer = self.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
-        self.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=answer["Attributes"]["QueueArn"])
-        return topic, queue_url
+    def _clients_of_dynamodb(self) -> "tuple[DynamoDBClient, Any]":
+        """Two clients of new tables. What the second is asked can be watched."""
+        if self.in_memory and not self.endpoint:
+            tables = InMemoryTables()
+            return cast(Any, InMemory(tables)), InMemory(tables)
+        client = local_client("dynamodb", self.endpoint, REGION) if self.endpoint else client_of("dynamodb")
+        create_tables(client)
+        return client, with_hooks_of_its_own(client)
 
     def check_alive(self) -> None:
         if self.dead:

@@ -16,8 +16,8 @@ differences between MiniStack and AWS:
 - it refuses alarms on metric math: here they are created and never fire, as it reads no metrics from logs either;
   `tests/cloudwatch.py` simulates how CloudWatch evaluates them;
 - it answers anyone (gate.py), and gives functions its account's number as the key, which the gate would refuse;
-- it unpacks the code and the layer again for each process of a function, and Python compiles them again: half of the
-  time of a cold start;
+- it unpacks the code and the layer again for each process of a function, looking at each name, and Python compiles them
+  again: half of the time of a cold start;
 - functions see every package of this environment, also those with which SAM has botocore work in another way, and begin
   later, than on Lambda (AWS: lambda-python).
 """
@@ -29,6 +29,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from tempfile import gettempdir
@@ -170,17 +171,24 @@ class ZipUnpackedOnce(ZipFile):
 
     _unpacking = threading.Lock()
 
+    @cached_property
+    def _unpacked(self) -> Path:
+        content = Path(str(self.filename)).read_bytes()
+        return Path(gettempdir()) / "unpacked" / sha256(content).hexdigest()
+
+    def namelist(self) -> list[str]:
+        """None once they are unpacked: MiniStack, which looks for names that lead out of the folder, has done so."""
+        return [] if self._unpacked.exists() else super().namelist()
+
     def extractall(self, path: Any = None, *_: Any) -> None:
         """Put a link to the folder in the place of an empty one."""
-        content = Path(str(self.filename)).read_bytes()
-        unpacked = Path(gettempdir()) / "unpacked" / sha256(content).hexdigest()
         with self._unpacking:
-            if not unpacked.exists():
-                incomplete = unpacked.with_suffix(".new")
+            if not self._unpacked.exists():
+                incomplete = self._unpacked.with_suffix(".new")
                 super().extractall(incomplete)
-                incomplete.rename(unpacked)
+                incomplete.rename(self._unpacked)
         Path(path).rmdir()
-        Path(path).symlink_to(unpacked)
+        Path(path).symlink_to(self._unpacked)
 
 
 def main() -> None:
