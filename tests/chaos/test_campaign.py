@@ -32,7 +32,7 @@ RARE = (
     "flapping forgotten",
     "missed ticks forgotten",
 )
-"""These take days of chaos to find; others are found as the same kinds of findings within hours."""
+"""Few installations show these; others are found as the same kinds of findings within hours."""
 
 BRIEF = Plan("bugs/8", (0.25,))
 SOON = {
@@ -48,6 +48,10 @@ SOON = {
     "ended outage forgotten": Plan("a/0", (0.25,)),
     "silence not read again": Plan("bugs/2", (0.25,)),
     "forgotten with an outbox": Plan("bugs/38", (0.25,)),
+    "missed ticks forgotten": Plan("bugs/9", (1.0,)),
+    "flapping forgotten": Plan("bugs/3", (1.0,)),
+    "last alert forgotten": Plan("bugs/3", (1.0,)),
+    "delivery not looked up": Plan("bugs/4", (1.0,)),
 }
 """Brief installations that show a bug. They are tried before the usual ones, of which the first few may not show it;
 most bugs are found in `BRIEF`.
