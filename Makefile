@@ -47,7 +47,7 @@ chaos: $(VENV)/dev.installed ## look for lost and invented alerts in simulated m
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed "$(SEED)") $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(LIVE),--live) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(WRITE),--write)
 
-fuzz: $(VENV)/dev.installed ## fuzz the readers of foreign bytes (SECONDS=60 or EXECUTIONS=n for each; CHECKS=conversation for one; WRITE=1)
+fuzz: $(VENV)/dev.installed ## fuzz what reads bytes of servers, files and tables (SECONDS=60 or EXECUTIONS=n for each; CHECKS=conversation for one; WRITE=1)
 	@$(PIP) --no-deps --requirement requirements/fuzz.txt 2> /dev/null || echo "Atheris cannot be installed here: bytes come by chance."
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(EXECUTIONS),--executions $(EXECUTIONS)) \
 		$(if $(WRITE),--write) $(CHECKS)

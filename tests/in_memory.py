@@ -63,16 +63,11 @@ class Client:
     def _call(self, operation: str, effect: Callable[[], Any]) -> Any:
         """Hooks after a call are called for a refusal, too, as botocore does."""
         self._emit("before-call", operation)
-        refusal = answer = None
         try:
             with self._lock:
-                answer = effect()
-        except ClientError as error:
-            refusal = error
-        self._emit("after-call", operation)
-        if refusal:
-            raise refusal
-        return answer
+                return effect()
+        finally:
+            self._emit("after-call", operation)
 
     def _emit(self, event: str, operation: str) -> None:
         self.meta.events.emit(f"{event}.dynamodb.{operation}", model=_Operation(operation))

@@ -109,7 +109,7 @@ def given_options(context: click.Context) -> set[str]:
     return {name for name in source if source[name] is ParameterSource.COMMANDLINE}
 
 
-def refuse_idle(names: Collection[str], why: str) -> None:
+def refuse_ineffective(names: Collection[str], why: str) -> None:
     """Refuse these options of the running command. Raises click.UsageError: `--delay does nothing {why}.`"""
     context = click.get_current_context()
     given = given_options(context) & set(names)

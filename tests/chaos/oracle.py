@@ -26,7 +26,6 @@ from tests.chaos.oracle_times import Times
 from tests.chaos.record import NEVER, SKEW, Lifetime, Message, Record, Run, Test, runs
 
 HOUR = timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 
 Alerts = dict[tuple[str, int], list[Message]]

@@ -14,7 +14,6 @@ from enum import Enum
 from tests.chaos import facts
 from tests.chaos.facts import CredentialChanged, LoginTried, ParametersGone
 
-MINUTE = timedelta(minutes=1)
 READ_AGAIN = timedelta(minutes=6)
 """A credential that was read is used for five minutes, and a test takes a while."""
 

@@ -35,7 +35,7 @@ RARE = (
 """Few installations show these; others are found as the same kinds of findings within hours."""
 
 BRIEF = Plan("bugs/8", (0.25,))
-SOON = {
+SHOWN_BY = {
     "tick forgotten": Plan("bugs/7", (0.5,)),
     "other topic forgotten": Plan("bugs/4", (0.25,)),
     "hour cut": Plan("bugs/8", (1.0,)),
@@ -73,7 +73,7 @@ def test_nothing_is_lost_or_invented(seed: str) -> None:
 def test_planted_bugs_are_found(name: str) -> None:
     """Each bug is found, as what it is, within some days of chaos; most are within minutes, which are tried first."""
     bug = BUGS[name]
-    for plan in (SOON.get(name, BRIEF), *campaign.plans("bugs", HOURS_TO_FIND_A_BUG)):
+    for plan in (SHOWN_BY.get(name, BRIEF), *campaign.plans("bugs", HOURS_TO_FIND_A_BUG)):
         _, verdict = replace(plan, code=bug.code, fault_rates=bug.fault_rates).run()
         if any(finding.kind in bug.found_as for finding in verdict.findings):
             return

@@ -7,7 +7,7 @@ from tests.chaos.oracle_bugs import IN_JUDGE, OF_POSTURES, planted
 from tests.chaos.oracle_search import each, found, is_found
 
 USUAL = tuple(Plan(f"postures/{number}", (50.0,), days=True) for number in (1, 2))
-BRIEF = {
+SHOWN_BY = {
     "another server compared": Plan("postures/2", (25.0,), days=True),
     "what was so before alerted": Plan("postures/1", (25.0,), days=True),
     "what was not tested forgotten": Plan("postures/0", (25.0,), days=True),
@@ -27,6 +27,6 @@ def test_each_mistake_in_judge_is_found_by_the_oracle_alone(name: str) -> None:
 @pytest.mark.parametrize("name", OF_POSTURES)
 def test_each_mistake_about_postures_is_found(name: str) -> None:
     """Within some days."""
-    first = [BRIEF[name]] if name in BRIEF else []
+    first = [SHOWN_BY[name]] if name in SHOWN_BY else []
     with planted(name):
         assert any(found(plan) for plan in (*first, *USUAL))

@@ -294,8 +294,9 @@ def dead_letters(stack: Deployed) -> Iterator[None]:
     code, said = doctor(stack, "--redrive")
     assert code == 0
     assert sorted(said.splitlines()) == [
-        f"The hour of {hour:%Y-%m-%d %H:%M:%S} UTC returns to the batch queue: its samples will be added up.",
         f"The tick of {hour:%Y-%m-%d %H:%M:%S} UTC is dropped: later ticks have caught up.",
+        f"The totals of the hour of {hour:%Y-%m-%d %H:%M:%S} UTC return to the batch queue: its samples will be "
+        "added up.",
     ]
     left = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert {left[name] for name in left if name.startswith("ApproximateNumber")} == {"0"}

@@ -20,7 +20,9 @@ from tests.measured import TESTS_TESTED, where, write_section
 
 def main() -> int:
     """Fuzz, print a line for each check, and return 1 if anything was found; what was found is not written down."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the readers of foreign bytes.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description="Fuzz what reads servers, files and tables."
+    )
     parser.add_argument("checks", nargs="*", choices=[*CHECKS, []], help="all, if none is named")
     parser.add_argument("--seconds", type=int, default=60, help="for each check")
     parser.add_argument("--executions", type=int, help="of each check, however long they take")

@@ -14,7 +14,7 @@ of a process may come before the kernel's time stamps begin), message ids of SNS
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from tests.examples import START
@@ -84,8 +84,3 @@ def rewrite(page: Path, console: Console, printed: Sequence[str]) -> None:
     shown = [f"{INDENT}{line}".rstrip() for line in printed]
     lines[console.first : console.first + len(console.output)] = shown
     page.write_text("\n".join(lines))
-
-
-def now_of(console: Console) -> datetime:
-    """When it is run."""
-    return console.at.astimezone(UTC)

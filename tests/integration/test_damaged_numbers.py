@@ -15,7 +15,7 @@ import pytest
 
 from popwatch.aws.items import to_item
 from popwatch.aws.store import CREDENTIAL_PREFIX
-from popwatch.model.credential_state import FORM, CredentialState, Refusal, revision
+from popwatch.model.credential_state import SCHEMA_VERSION, CredentialState, Refusal, revision
 from popwatch.model.records import Record
 from popwatch.model.serialization import serialize
 from tests.chaos.tables import Tables
@@ -110,7 +110,7 @@ def test_credentials(number: int, certain: bool) -> None:
     found = {f"c{at}": damaged(stored, place, number) for at, place in enumerate(numbers(stored))}
     assert len(found) == 4
     items = {
-        name: {"target_id": CREDENTIAL_PREFIX + name, "form": FORM, "version": item["version"]}
+        name: {"target_id": CREDENTIAL_PREFIX + name, "form": SCHEMA_VERSION, "version": item["version"]}
         for name, item in found.items()
     }
     for name, item in found.items():

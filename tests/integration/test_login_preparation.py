@@ -80,7 +80,7 @@ class Stack:
             pairs.reverse()
         prepared = [(one, one.prepare(half)) for one, half in pairs]
         for one, logins in prepared:
-            order = LoginOrder(logins.credentials, logins.attempted, logins.unknown)
+            order = LoginOrder(logins.credentials, logins.attempted, logins.never_accepted)
             for target_id, credential in logins.credentials.items():
                 result = LoginResult(verdict, said="-ERR [AUTH] no")
                 if order.may_log_in(target_id):
@@ -398,9 +398,9 @@ def test_a_token_endpoint_that_stays_down_is_waited_for_no_longer(stack: Stack) 
     """After a quarter of an hour: else an outage of the login would stay open for as long."""
     stack.put(mechanism=Mechanism.XOAUTH2, token_source=ENDPOINT)
     stack.token = TokenError(Unusable.TOKEN_UNAVAILABLE, "timeout")
-    assert stack.environments[0].prepare({"a": "monitor"}).lasting == set()
+    assert stack.environments[0].prepare({"a": "monitor"}).without_login == set()
     stack.world.now += REPORTED_AFTER
-    assert stack.environments[0].prepare({"a": "monitor"}).lasting == {"a"}
+    assert stack.environments[0].prepare({"a": "monitor"}).without_login == {"a"}
 
 
 @pytest.mark.parametrize(

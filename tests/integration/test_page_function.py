@@ -25,7 +25,6 @@ from tests.integration.test_hostile_events import Context
 from tests.integration.world import World
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
-Ask = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture

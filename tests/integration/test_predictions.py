@@ -20,7 +20,7 @@ from popwatch.model.targets import Target, parse_target
 from popwatch.model.text import iso
 from popwatch.queries.history import read_samples_of_all
 from popwatch.reports.availability import Period
-from popwatch_cli.rehearsal.past_tests import Parent, compare, deciding
+from popwatch_cli.rehearsal.past_tests import Parent, compare, samples_of_runs
 from popwatch_cli.rehearsal.simulation import first_alert, simulate
 from tests.in_memory import Inline
 from tests.integration.logins import with_logins
@@ -239,7 +239,7 @@ def test_replayed_is_what_happened(
         sent = len(world.alerts_recorded("t"))
         world.close()
     target = parse_target({"target_id": "t", "host": "h", **fields})
-    parents = [Parent("gateway", deciding(samples["gateway"]))] if depends else []
+    parents = [Parent("gateway", samples_of_runs(samples["gateway"]))] if depends else []
     found = compare("t", samples["t"], target.policy, target.policy, MINUTE, parents=(parents, parents))
     assert (found.before.alerts, found.after.alerts) == (sent, sent)
 

@@ -500,7 +500,7 @@ FROM_LAMBDA = {
         (json.dumps({"scheduled_time": "<aws"}), {"SCHEDULED_TIME": iso(TICK)}, "drop", "The tick of 2026-11-25 03:00"),
         (json.dumps({"scheduled_time": "<aws"}), {}, "keep", "A tick without a time is kept"),
         (json.dumps({"scheduled_time": iso(TICK + MINUTE)}), {}, "keep", "The tick of 2026-11-25 03:01:00 UTC is kept"),
-        (next(HOUR), {}, "send", "The hour of 2026-11-25 01:00:00 UTC returns to the batch queue: its samples will"),
+        (next(HOUR), {}, "send", "The totals of the hour of 2026-11-25 01:00:00 UTC return to the batch queue: its"),
         (batch_of(60, 300), {}, "drop", "The batch of 2026-11-25 02:20:00 UTC (2 targets) is dropped: each of its"),
         (
             batch_of(60, 3600),

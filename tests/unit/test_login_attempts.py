@@ -198,7 +198,7 @@ def test_one_server_that_rejects_among_others_that_accept() -> None:
     assert not state.blocked
     refusal = state.refusal_of("bad")
     assert refusal is not None
-    assert (refusal.lasts, refusal.unreported) == (True, True)
+    assert (refusal.blocks_for_good, refusal.unreported) == (True, True)
     assert not may_use(state, R1, "bad", NOON + timedelta(days=365))
     assert in_order(state, ["bad", "z"]) == ["z", "bad"]
 
@@ -611,7 +611,7 @@ class Attempts(RuleBasedStateMachine):
     def one_target_is_rejected_twice(self) -> None:
         """Beside those logins that were under way when it was."""
         for refusal in self.state.refusals:
-            if refusal.certain and refusal.lasts:
+            if refusal.certain and refusal.blocks_for_good:
                 assert not may_use(self.state, self.state.revision, refusal.target_id, self.now)
 
 

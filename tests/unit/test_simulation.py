@@ -10,7 +10,7 @@ from popwatch.model.health import AlertEvent, State
 from popwatch.model.outcomes import ErrorCode, LoginVerdict, Outcome, Phase
 from popwatch.model.samples import Mailbox, Sample, sample_of
 from popwatch.model.targets import Policy, Target, parse_target
-from popwatch_cli.rehearsal.past_tests import Parent, compare, deciding, runs_of, under_limits
+from popwatch_cli.rehearsal.past_tests import Parent, compare, runs_of, samples_of_runs, under_limits
 from popwatch_cli.rehearsal.simulation import first_alert, is_lost, rejudge, simulate
 
 START = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -235,6 +235,6 @@ def test_only_an_accepted_login_ends_an_outage_of_the_login(pattern: str, runs: 
     found = compare("t", samples, policy, policy, timedelta())
     assert len(found.outages) == runs
     assert found.before.alerts == 2 * runs  # each with a `down` and a `recovered`
-    parent = Parent("t", deciding(samples))
+    parent = Parent("t", samples_of_runs(samples))
     failing = {at for at, _ in samples if parent.was_failing(at)}
     assert failing == {at for at, _ in samples if any(run.begin <= at < run.end for run in found.outages)}

@@ -12,7 +12,7 @@ from popwatch.model.text import did_you_mean
 from popwatch_cli.credential_store import credential_names
 from popwatch_cli.doctor.rules.targets import check_parents
 from popwatch_cli.errors import UserError
-from popwatch_cli.idle_fields import idle_fields
+from popwatch_cli.ineffective_fields import ineffective_fields
 from popwatch_cli.installation import Installation
 from popwatch_cli.output.terminal import say
 from popwatch_cli.target_items import known_id, shown, targets_of, unknown_fields
@@ -83,9 +83,9 @@ def warn_of_unknown_fields(items: Iterable[Mapping[str, Any]]) -> None:
         say(warning, err=True)
 
 
-def warn_of_idle_fields(items: Iterable[Item], defaults: Item, before: Mapping[str, Item] | None = None) -> None:
+def warn_of_ineffective_fields(items: Iterable[Item], defaults: Item, before: Mapping[str, Item] | None = None) -> None:
     """Say what has no effect in these items, and had one in those before."""
-    for sentence in idle_fields(items, defaults, before or {}):
+    for sentence in ineffective_fields(items, defaults, before or {}):
         say(sentence, err=True)
 
 

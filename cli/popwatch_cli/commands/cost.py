@@ -32,7 +32,15 @@ from popwatch_cli.bill import (
 )
 from popwatch_cli.errors import UserError, user_message
 from popwatch_cli.installation import find
-from popwatch_cli.options import REGION, SecondsOption, StackChoice, WholeNumber, quoted, refuse_idle, region_hint
+from popwatch_cli.options import (
+    REGION,
+    SecondsOption,
+    StackChoice,
+    WholeNumber,
+    quoted,
+    refuse_ineffective,
+    region_hint,
+)
 from popwatch_cli.output.columns import Column, cut, fitting, left_out, lines_of, widest, width_of
 from popwatch_cli.output.terminal import line_width, say
 from popwatch_cli.target_items import targets_of
@@ -154,9 +162,11 @@ def cost(
       popwatch cost --targets 1000 --login 100% --credentials 20
     """
     if count is None:
-        refuse_idle({"delay", "tls", "login", "credentials"}, "without --targets: the stack's targets have their own")
+        refuse_ineffective(
+            {"delay", "tls", "login", "credentials"}, "without --targets: the stack's targets have their own"
+        )
     if not login:
-        refuse_idle({"credentials"}, "without --login")
+        refuse_ineffective({"credentials"}, "without --login")
     wanted = region or choice.region or PRICED_REGION
     priced = wanted if wanted in _read("prices.json") else PRICED_REGION
     as_of, prices = read_prices(priced)

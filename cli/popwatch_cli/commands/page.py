@@ -16,7 +16,7 @@ from popwatch.web.site import Site
 from popwatch.web.views import ReadReceivers, Views
 from popwatch_cli.commands.history import receivers_of
 from popwatch_cli.installation import Installation, find
-from popwatch_cli.options import WholeNumber, given_options, refuse_idle
+from popwatch_cli.options import WholeNumber, given_options, refuse_ineffective
 from popwatch_cli.output.terminal import say
 from popwatch_cli.page_password import read_password, replace_password
 from popwatch_cli.subscriptions import Subscribers, read_subscriptions
@@ -64,7 +64,7 @@ def page(choice: Any, *, port: int, opens: bool, shows: bool, replaces: bool) ->
     if shows and replaces:
         raise click.UsageError("--password and --new-password contradict each other: leave out one of them.")
     if shows or replaces:
-        refuse_idle({"port", "opens"}, "with --password or --new-password: nothing is served then")
+        refuse_ineffective({"port", "opens"}, "with --password or --new-password: nothing is served then")
         _print_password(find(choice), replace=replaces)
         return
     installation = find(choice)

@@ -41,7 +41,7 @@ from popwatch_cli.options import (
     StackChoice,
     WholeNumber,
     given_options,
-    refuse_idle,
+    refuse_ineffective,
 )
 from popwatch_cli.output.nagios_plugin import Thresholds, plugin_result
 from popwatch_cli.output.outcome import conclusion, steps, succeeded, to_json
@@ -186,7 +186,7 @@ def test(
 
     Exit codes: 0 passed, 2 failed, 3 usage error. With --plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
     """
-    _refuse_idle_options(context)
+    _refuse_ineffective_options(context)
     if plugin and len(options["expect"]) > 1 and not options["all_texts"]:
         raise click.UsageError(
             "popwatch demands each text of -e, check_pop only one without -A: add -A, or give only one."
@@ -195,7 +195,7 @@ def test(
         sys.exit(test_file(file, in_flight, as_json=as_json))
     choice = context.find_object(StackChoice) or StackChoice()
     targets = _targets(choice, options, given_options(context), plugin=plugin)
-    _refuse_idle_tls(targets)
+    _refuse_ineffective_tls(targets)
     if len(targets) > 1:
         if plugin or options["login"]:
             raise click.UsageError(f"--{'plugin' if plugin else 'login'} tests one server.")
@@ -238,10 +238,10 @@ def _log_in(choice: StackChoice, target: Target, options: dict[str, Any], *, giv
         raise click.UsageError(f"--login needs TLS that is verified and modern: {needed}.")
     name = options["credential"] or ("" if options["user"] else target.policy.login)
     if name:
-        idle = sorted(given & FOR_LOGINS - {"credential"})
-        if idle:
+        ineffective = sorted(given & FOR_LOGINS - {"credential"})
+        if ineffective:
             other = "with --credential" if options["credential"] else f"with the target's own login {name}: add --user"
-            raise click.UsageError(f"--{idle[0].replace('_', '-')} does nothing {other}.")
+            raise click.UsageError(f"--{ineffective[0].replace('_', '-')} does nothing {other}.")
         return probe(target, Prober(credentials={target.target_id: _stored(choice, name)}))
     if not options["user"]:
         raise click.UsageError("--login needs --user USER, or --credential NAME.")
@@ -267,29 +267,29 @@ def _stored(choice: StackChoice, name: str) -> Credential:
     return read_login(find(choice), name)
 
 
-def _refuse_idle_options(context: click.Context) -> None:
+def _refuse_ineffective_options(context: click.Context) -> None:
     """Refuse options that have no effect together with the others. Raises click.UsageError."""
     given = given_options(context)
     if "file" in given:
-        idle, why = given - FOR_FILES, "with --file: write the fields of each target into the file"
+        ineffective, why = given - FOR_FILES, "with --file: write the fields of each target into the file"
     elif "plugin" in given:
-        idle, why = {"as_json", "in_flight", "login", *FOR_LOGINS}, "with --plugin"
+        ineffective, why = {"as_json", "in_flight", "login", *FOR_LOGINS}, "with --plugin"
     elif not given & {"login"} and given & FOR_LOGINS:
-        idle, why = FOR_LOGINS, "alone: add --login"
+        ineffective, why = FOR_LOGINS, "alone: add --login"
     else:
-        idle, why = FOR_PLUGINS, "alone: add --plugin"
+        ineffective, why = FOR_PLUGINS, "alone: add --plugin"
         refuse_in_flight_alone(context.params)
-    refuse_idle(idle, why)
+    refuse_ineffective(ineffective, why)
     if {"no_verify", "ca"} <= given:
         raise click.UsageError("--ca does nothing with --no-verify: nothing is checked then. Leave out one of them.")
     if "ssl" in given and context.params["tls"] not in (None, "implicit"):
         raise click.UsageError(f"--ssl and --tls {context.params['tls']} contradict each other: leave out one of them.")
 
 
-def _refuse_idle_tls(targets: Collection[Target]) -> None:
+def _refuse_ineffective_tls(targets: Collection[Target]) -> None:
     """Refuse options about TLS where no target uses it. Raises click.UsageError."""
     if all(target.tls is TlsMode.NONE for target in targets):
-        refuse_idle(FOR_TLS, "without TLS: add -S or --tls starttls")
+        refuse_ineffective(FOR_TLS, "without TLS: add -S or --tls starttls")
 
 
 def _targets(choice: StackChoice, options: dict[str, Any], given: set[str], *, plugin: bool) -> list[Target]:

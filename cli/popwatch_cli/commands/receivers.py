@@ -18,7 +18,7 @@ from popwatch.model.targets import Target
 from popwatch.model.text import duration, iso, natural_order
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
-from popwatch_cli.options import AT, ZONE, Choice, refuse_idle, time_ahead
+from popwatch_cli.options import AT, ZONE, Choice, refuse_ineffective, time_ahead
 from popwatch_cli.output.terminal import console, print_fitted
 from popwatch_cli.rehearsal.receivers import EVENTS, NUMBERED, AlertReach, SameReach, events_of, same_reach
 from popwatch_cli.rehearsal.simulation import maintenance_until
@@ -84,7 +84,7 @@ def receivers(
       popwatch receivers --group customers --event down --at 03:00
     """
     if not at:
-        refuse_idle({"zone"}, "without --at")
+        refuse_ineffective({"zone"}, "without --at")
     now = datetime.now(UTC)
     installation = find(choice)
     chosen = selection.of(targets_of(installation.target_table.read()))

@@ -23,7 +23,15 @@ from popwatch_cli.installation import find
 from popwatch_cli.options import DURATION, SINCE, UNTIL, period_of
 from popwatch_cli.output.columns import Column, stacked, widest
 from popwatch_cli.output.terminal import console, print_fitted, say, wrapped
-from popwatch_cli.rehearsal.past_tests import LIMITS, Comparison, Parent, ReplayResult, compare, deciding, under_limits
+from popwatch_cli.rehearsal.past_tests import (
+    LIMITS,
+    Comparison,
+    Parent,
+    ReplayResult,
+    compare,
+    samples_of_runs,
+    under_limits,
+)
 from popwatch_cli.selection import Selection, selecting
 from popwatch_cli.target_items import whole, without_id
 
@@ -97,14 +105,14 @@ def replay(
         changed = changed_fleet[name]
         if changed.problems and not fleet[name].problems:
             raise UserError("\n".join(problem.explanation for problem in changed.problems))
-        if idle := idle_changes(fleet[name], items[name], defaults, changes):
+        if ineffective := ineffective_changes(fleet[name], items[name], defaults, changes):
             raise UserError(
-                f"`{idle[0]}` has no effect on past tests: it is about what is tested, or shown. They are judged again "
-                f"by {', '.join(LIMITS)}, and by the fields that say when and of what alerts are sent."
+                f"`{ineffective[0]}` has no effect on past tests: it is about what is tested, or shown. They are "
+                f"judged again by {', '.join(LIMITS)}, and by the fields that say when and of what alerts are sent."
             )
         before, after = (
-            [Parent(it, deciding(samples.get(it, ()))) for it in watched_parents(those[name], those, unheld)]
-            for those, unheld in zip(fleets, cyclic, strict=True)
+            [Parent(it, samples_of_runs(samples.get(it, ()))) for it in watched_parents(those[name], those, in_cycles)]
+            for those, in_cycles in zip(fleets, cyclic, strict=True)
         )
         policies, tests = (fleet[name].policy, changed.policy), samples.get(name, ())
         limited = under_limits(tests, changed)
@@ -122,7 +130,9 @@ def replay(
         say(f"Read {counted(count, 'test')} for {units:.1f} capacity units of DynamoDB.", err=True)
 
 
-def idle_changes(present: Target, item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]) -> list[str]:
+def ineffective_changes(
+    present: Target, item: dict[str, Any], defaults: dict[str, Any], changes: Sequence[str]
+) -> list[str]:
     """The fields of changes that do not matter to past tests of a target. Raises UserError for an unknown field."""
     found = []
     for change in changes:

@@ -42,9 +42,6 @@ TICKS_BACK = timedelta(minutes=3)
 
 POLL_SECONDS = 1.0
 
-Ticks = Mapping[str, set[datetime]]
-"""The ticks of the samples that there are of each target."""
-
 
 @dataclass(frozen=True, slots=True)
 class Retested:

@@ -13,7 +13,7 @@ from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.targets import Problem, Target, parse_target
 from popwatch_cli import completion
 from popwatch_cli.errors import UserError
-from popwatch_cli.options import StackChoice, WholeNumber, refuse_idle
+from popwatch_cli.options import StackChoice, WholeNumber, refuse_ineffective
 from popwatch_cli.output.terminal import say
 from popwatch_cli.selection import GROUP, TAG, Selection
 from popwatch_cli.target_items import known_id, missing_target, shown, targets_of, whole, without_id
@@ -80,7 +80,7 @@ def family_of(options: Mapping[str, Any]) -> str | None:
 def refuse_in_flight_alone(options: Mapping[str, Any]) -> None:
     """Refuse --in-flight for one server. Raises click.UsageError."""
     if len(options["host"]) < 2 and not options["groups"] and not options["tags"]:
-        refuse_idle({"in_flight"}, "alone: it is for --file, or several targets")
+        refuse_ineffective({"in_flight"}, "alone: it is for --file, or several targets")
 
 
 def once(words: Iterable[str]) -> list[str]:

@@ -26,7 +26,7 @@ from popwatch_cli.commands.before_writing import warn_of_parents_of_targets
 from popwatch_cli.commands.receivers import remarks_on
 from popwatch_cli.errors import UserError
 from popwatch_cli.installation import find
-from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, refuse_idle, time_ahead
+from popwatch_cli.options import AT, DURATION, STACK_NAME, ZONE, Choice, refuse_ineffective, time_ahead
 from popwatch_cli.output.columns import Column, stacked, widest
 from popwatch_cli.output.status_table import COLOURS
 from popwatch_cli.output.terminal import console, print_fitted, say, wrapped
@@ -125,7 +125,7 @@ def simulate_outage(
       popwatch simulate --set failures_per_alert=2 --set delay_warn=20
     """
     if not at:
-        refuse_idle({"zone"}, "without --at")
+        refuse_ineffective({"zone"}, "without --at")
     now = datetime.now(UTC)
     targets, subscribers, stack = _targets(choice, selection, changes)
     begins_after = after or timedelta()

@@ -13,7 +13,7 @@ from popwatch.model.text import counted, natural_order
 from popwatch_cli.commands.before_writing import (
     confirm,
     warn_of_credentials,
-    warn_of_idle_fields,
+    warn_of_ineffective_fields,
     warn_of_parents,
     warn_of_parents_of_file,
     warn_of_unknown_fields,
@@ -110,7 +110,7 @@ def import_targets(
         wanted = with_parents(wanted, {**kept, **wanted})
         warn_of_parents({**kept, **wanted}, wanted.keys())
     warn_of_credentials(installation, (item for name, item in wanted.items() if name not in same))
-    warn_of_idle_fields(wanted.values(), after)
+    warn_of_ineffective_fields(wanted.values(), after)
     change = compare(items, wanted, replace=replace, cut=sys.stdout.isatty())
     for line in change.lines:
         say(line)
@@ -190,7 +190,7 @@ def check(choice: Any, file: Path | None) -> None:
     warn_of_unknown_fields(entry.fields for entry in entries)
     found = all_mistakes(entries, {})
     defaults = next((entry.fields for entry in entries if entry.fields["target_id"] == DEFAULTS_ID), {})
-    warn_of_idle_fields([entry.fields for entry in entries], defaults)
+    warn_of_ineffective_fields([entry.fields for entry in entries], defaults)
     by_id = {str(entry.fields["target_id"]): dict(entry.fields) for entry in entries}
     if file:
         warn_of_parents_of_file(by_id)

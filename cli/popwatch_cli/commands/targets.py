@@ -21,7 +21,7 @@ from popwatch_cli.command_tree import CommandGroup
 from popwatch_cli.commands.before_writing import (
     confirm,
     warn_of_credentials,
-    warn_of_idle_fields,
+    warn_of_ineffective_fields,
     warn_of_parents,
     warn_of_unknown_fields,
     with_parents,
@@ -268,7 +268,7 @@ def put(choice: Any, words: tuple[str, ...], groups: tuple[str, ...], tags: tupl
     warn_of_credentials(installation, wanted.values() if "login" in dict(changes) else ())
     lines = changes_of(items, wanted.values(), cut=sys.stdout.isatty())
     defaults = wanted.get(DEFAULTS_ID) or items.get(DEFAULTS_ID, {})
-    warn_of_idle_fields([wanted[name] for name in lines], defaults, items)
+    warn_of_ineffective_fields([wanted[name] for name in lines], defaults, items)
     table.write(wanted[name] for name in lines)
     for line in lines.values():
         say(line)

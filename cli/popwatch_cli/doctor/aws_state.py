@@ -48,13 +48,10 @@ class AwsState:
     def __init__(self, installation: Installation, now: datetime) -> None:
         self.installation, self.outputs, self.now = installation, installation.outputs, now
         self.tables = TableState(installation, now)
-        self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
-        """A client, made once."""
-        if service not in self._clients:
-            self._clients[service] = self.installation.client(service)
-        return self._clients[service]
+        """The installation's client of a service."""
+        return self.installation.client(service)
 
     @cached_property
     def resources(self) -> Resources:

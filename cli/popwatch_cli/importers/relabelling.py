@@ -94,6 +94,7 @@ class Rule:
     def _matches(self, value: str, budget: Budget) -> re.Match[str] | None:
         if len(value) > LONGEST_VALUE:
             raise NotApplicable(f"a value has more than {LONGEST_VALUE} characters")
+        # A pattern with n repetitions may try each way to divide a value among them: about its length to the power n.
         budget.spend(4 + len(value) ** self.repeats // 8)
         return self.pattern.fullmatch(value)
 
@@ -139,6 +140,7 @@ def repeats(pattern: str) -> int:
 
     That is so if something of variable length is repeated, or if many optional parts or alternatives follow each other.
     """
+    # An escaped character and a class `[...]` match one character, and `(?` does not make the group before it optional.
     text = re.sub(r"\\.", "x", pattern, flags=re.DOTALL)
     text = re.sub(r"\[\^?\]?[^\]]*\]", "x", text).replace("(?", "(")
     count, groups, just_closed = 0, [False], False

@@ -20,7 +20,7 @@ from rich.console import Console
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.text import counted, utc
 from popwatch.queries.status import read_fleet_status
-from popwatch_cli.commands.before_writing import warn_of_idle_fields, warn_of_parents_of_file
+from popwatch_cli.commands.before_writing import warn_of_ineffective_fields, warn_of_parents_of_file
 from popwatch_cli.commands.page import USUAL_PORT as USUAL_PAGE_PORT
 from popwatch_cli.commands.page import page_of
 from popwatch_cli.errors import UserError
@@ -207,7 +207,7 @@ def _read_targets(path: Path) -> Items:
     for line in (*interventions_in(read), *unknown_fields(entry.fields for entry in entries), *mistakes):
         print(line, file=sys.stderr)
     by_id = {str(entry.fields["target_id"]): dict(entry.fields) for entry in entries}
-    warn_of_idle_fields(by_id.values(), by_id.get(DEFAULTS_ID, {}))
+    warn_of_ineffective_fields(by_id.values(), by_id.get(DEFAULTS_ID, {}))
     warn_of_parents_of_file(by_id)
     if mistakes:
         print("It starts nevertheless: what is wrong fails every test until it is corrected.", file=sys.stderr)

@@ -47,24 +47,24 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The target that another depends on, and its samples that decide."""
+    """The target that another depends on, and its samples of runs of failures (`samples_of_runs`)."""
 
     target_id: str
-    deciding: Samples
+    of_runs: Samples
 
     def was_failing(self, at: datetime) -> bool:
         """Whether it was in a run of failures at a time."""
-        before = bisect_right(self.deciding, at, key=itemgetter(0))
-        return before > 0 and self.deciding[before - 1][1].error is not None
+        before = bisect_right(self.of_runs, at, key=itemgetter(0))
+        return before > 0 and self.of_runs[before - 1][1].error is not None
 
     def was_tested_minutes_before(self, at: datetime) -> bool:
         """Whether one of its last tests began a whole number of minutes before a time, or at it."""
-        before = bisect_right(self.deciding, at, key=itemgetter(0))
-        last = self.deciding[max(before - LAST_TESTS, 0) : before]
+        before = bisect_right(self.of_runs, at, key=itemgetter(0))
+        last = self.of_runs[max(before - LAST_TESTS, 0) : before]
         return any(not (at - tick) % TICK for tick, _ in last)
 
 
-def deciding(samples: Samples) -> Samples:
+def samples_of_runs(samples: Samples) -> Samples:
     """The samples of tests that began a run of failures, went on with it or ended it, in maintenance too.
 
     Left out are those that did not count, and in a run in which a login failed the passed tests whose login was not
@@ -137,7 +137,7 @@ def compare(
     """
     outcomes = _outcomes(samples)
     of_changed = outcomes if limited is None else _outcomes(limited)
-    found = runs_of(_outcomes(deciding(samples if limited is None else limited)))
+    found = runs_of(_outcomes(samples_of_runs(samples if limited is None else limited)))
     runs = [run for run in found if since is None or run.end >= since]
     outages = tuple(run for run in runs if run.length >= noise)
 
@@ -184,10 +184,12 @@ def _result(judged: Sequence[tuple[datetime, Judgement]], outages: Sequence[Peri
     downs = [at for at, alert in alerts if alert.event is AlertEvent.DOWN]
     noise = sum(not any(run.begin <= at <= run.end for run in outages) for at in downs)
     # With `passes_per_recovery` a run may go on with an outage that has been alerted before it.
-    known = {at for at, it in judged if it.health.alerts_sent and it.health.failing_since != at and at not in downs}
+    alerted_before = {
+        at for at, it in judged if it.health.alerts_sent and it.health.failing_since != at and at not in downs
+    }
     noticed = [
         timedelta()
-        if run.begin in known
+        if run.begin in alerted_before
         else next((at - run.begin for at in downs if run.begin <= at <= run.end), None)
         for run in outages
     ]

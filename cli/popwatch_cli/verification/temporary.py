@@ -6,7 +6,7 @@ Every name begins with a prefix of the stack, so that the next run finds whateve
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
@@ -76,7 +76,6 @@ class Temporary:
     server: Server | None = None
     earlier: frozenset[str] = frozenset()
     """The ids of earlier runs that are over: what is left of them is removed, too."""
-    _clients: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def starting(cls, installation: Installation, server: Server | None) -> "Temporary":
@@ -84,10 +83,8 @@ class Temporary:
         return cls(installation, datetime.now(UTC).strftime(RUN_ID), server)
 
     def client(self, service: str) -> Any:
-        """A client, made once."""
-        if service not in self._clients:
-            self._clients[service] = self.installation.client(service)
-        return self._clients[service]
+        """The installation's client of a service."""
+        return self.installation.client(service)
 
     @property
     def prefix(self) -> str:

@@ -17,6 +17,7 @@ from popwatch.model.targets import Policy, Target
 from popwatch.model.text import duration
 from popwatch_cli.doctor.rules.findings import Finding, FindingKind, broken, of_targets, warning
 from popwatch_cli.rehearsal.filter_policies import Subscription, reaches
+from popwatch_cli.rehearsal.receivers import events_of
 from popwatch_cli.rehearsal.simulation import first_alert, simulate, without_interventions, without_suppression
 
 LONGEST_OUTAGE = timedelta(days=13)
@@ -112,24 +113,8 @@ def alert_cases(target: Target) -> list[AlertCase]:
             )
         elif step.message and step.message.event == AlertEvent.RECOVERED:
             cases.append(AlertCase(LABELS[AlertEvent.RECOVERED], AlertEvent.RECOVERED, State.UP, (None,), number))
-    return cases + [AlertCase(LABELS[event], event, State.UP, (None,)) for event in _events_outside_outages(target)]
-
-
-def _events_outside_outages(target: Target) -> Iterator[AlertEvent]:
-    policy = target.policy
-    if policy.flap_per_hour:
-        yield AlertEvent.FLAPPING
-        yield AlertEvent.STEADY
-    if target.all_addresses:
-        yield AlertEvent.DEGRADED
-        yield AlertEvent.RESTORED
-    if policy.slow_rtt_ms:
-        yield AlertEvent.SLOW
-        yield AlertEvent.NORMAL
-    if target.tls is not TlsMode.NONE and policy.certificate_warn_days != ():
-        yield AlertEvent.CERTIFICATE
-    if target.posture:
-        yield AlertEvent.POSTURE
+    beside = (event for event in events_of(target) if event in LABELS and event is not AlertEvent.RECOVERED)
+    return cases + [AlertCase(LABELS[event], event, State.UP, (None,)) for event in beside]
 
 
 def _long_enough(target: Target) -> timedelta:

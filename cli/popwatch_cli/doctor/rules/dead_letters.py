@@ -91,7 +91,8 @@ def plan_redrive(letter: DeadLetter, last_tick: datetime | None, now: datetime) 
             return Redrive(RedriveAction.DROP, f"The tick of {when} is dropped: later ticks have caught up.")
         case DeadLetterKind.HOUR:
             return Redrive(
-                RedriveAction.SEND, f"The hour of {when} returns to the batch queue: its samples will be added up."
+                RedriveAction.SEND,
+                f"The totals of the hour of {when} return to the batch queue: its samples will be added up.",
             )
         case DeadLetterKind.REQUEST:
             return Redrive(RedriveAction.DROP, f"The request of {when} for tests is dropped: ask again.")

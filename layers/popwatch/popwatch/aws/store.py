@@ -34,7 +34,7 @@ from botocore.exceptions import ClientError
 from popwatch.aws.items import from_item, to_item
 from popwatch.aws.json_scans import parse_as_json
 from popwatch.decisions.schedule import chunks
-from popwatch.model.credential_state import FORM, CredentialState, check_revision, upgraded
+from popwatch.model.credential_state import SCHEMA_VERSION, CredentialState, check_revision, upgraded
 from popwatch.model.fields import DEFAULTS_ID
 from popwatch.model.health import Transition
 from popwatch.model.messages import AlertMessage, Topic
@@ -300,7 +300,7 @@ class Store:
             "target_id": CREDENTIAL_PREFIX + state.name,
             "version": state.version,
             "credential": serialize(state),
-            "form": FORM,
+            "form": SCHEMA_VERSION,
         }
         found = self._put_status(item, _unchanged(expected, None))
         if found is None:
@@ -624,7 +624,7 @@ class Store:
         """The state in an item of Status. A damaged one is read as empty, and the next write replaces it."""
         try:
             state = deserialize(CredentialState, item.get("credential", {"name": name}))
-            if item.get("form") != FORM:
+            if item.get("form") != SCHEMA_VERSION:
                 state = upgraded(state)
             check_revision(state.revision, self._latest)
             if state.name != name or state.version != item.get("version", 0):

@@ -102,8 +102,9 @@ def due_warnings(
         return ()
     limits = {expires: reached_limit(its, days, now) for expires, its in by_expiry(chain).items()}
     near = {expires: limit for expires, limit in limits.items() if limit is not None}
-    known = {(old.expires, limit) for old in sent for limit in near.values() if old.time_left <= limit}
-    due = [expires for expires, limit in near.items() if (expires, limit) not in known]
+    # A warning that was sent is about its certificate at each limit that had been reached by then.
+    warned = {(old.expires, limit) for old in sent for limit in near.values() if old.time_left <= limit}
+    due = [expires for expires, limit in near.items() if (expires, limit) not in warned]
     return tuple(CertificateWarning(expires, near[expires], now) for expires in due[:WARNINGS_AT_ONCE])
 
 

@@ -240,8 +240,8 @@ def _recovery(before: Health, outcome: Outcome, policy: Policy, now: datetime) -
     """
     if policy.passes_per_recovery == 1 or before.state not in (State.DOWN, State.LOST):
         return None
-    known = before.recovery
-    recovery = replace(known, passes=known.passes + 1) if known else Recovery(now, outcome.rtt_ms)
+    earlier = before.recovery
+    recovery = replace(earlier, passes=earlier.passes + 1) if earlier else Recovery(now, outcome.rtt_ms)
     return recovery if recovery.passes < policy.passes_per_recovery else None
 
 
@@ -250,8 +250,8 @@ def _ended_outage(before: Health, policy: Policy, now: datetime, rtt_ms: float |
 
     A run of failures that has not reached `down` is a brief failure, acknowledged or not.
     """
-    known = before.alerts_sent or policy.acknowledgement_of(before.failing_since)
-    if not known or not policy.alert_recovery or before.state not in (State.DOWN, State.LOST):
+    people_know = before.alerts_sent or policy.acknowledgement_of(before.failing_since)
+    if not people_know or not policy.alert_recovery or before.state not in (State.DOWN, State.LOST):
         return None
     return EndedOutage(
         before.failing_since or now,

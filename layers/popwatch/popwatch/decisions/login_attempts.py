@@ -52,7 +52,7 @@ ACCEPTED_FOR = timedelta(minutes=10)
 WRITTEN_AGAIN_AFTER = ACCEPTED_FOR / 2
 """How old the time of the last accepted login may be when another one is accepted, without a write."""
 
-SHOWN_FOR = timedelta(minutes=2)
+RIGHT_FOR = timedelta(minutes=2)
 """How long after an accepted login a refusal without a code, of a server that alone refuses, counts for it alone.
 
 That login comes first in the same message, whose logins have ended by then.
@@ -97,7 +97,7 @@ def without_problem(state: CredentialState) -> CredentialState | None:
 
 def is_problem_due(state: CredentialState, now: datetime) -> bool:
     """Whether a message that a credential cannot be used is due: once, whatever the reason is by then."""
-    return has_lasted(state, now) and state.problem_reported_at is None
+    return has_problem_lasted(state, now) and state.problem_reported_at is None
 
 
 def begin_report(state: CredentialState, now: datetime) -> CredentialState | None:
@@ -124,20 +124,20 @@ def refusal_reported(state: CredentialState, reported: Refusal, now: datetime) -
 
 
 def _refusals_reported(state: CredentialState, reported: Iterable[Refusal], now: datetime) -> CredentialState:
-    known = {(one.target_id, one.lasts) for one in reported}
+    done = {(one.target_id, one.blocks_for_good) for one in reported}
     refusals = tuple(
-        replace(one, reported_at=now) if (one.target_id, one.lasts) in known else one for one in state.refusals
+        replace(one, reported_at=now) if (one.target_id, one.blocks_for_good) in done else one for one in state.refusals
     )
     return replace(state, refusals=refusals, reporting_at=None, version=state.version + 1)
 
 
 def problem_reported(state: CredentialState, now: datetime) -> CredentialState:
     """The state to write once it was sent that a credential cannot be used."""
-    reported_at = now if has_lasted(state, now) else state.problem_reported_at
+    reported_at = now if has_problem_lasted(state, now) else state.problem_reported_at
     return replace(state, problem_reported_at=reported_at, reporting_at=None, version=state.version + 1)
 
 
-def has_lasted(state: CredentialState, now: datetime) -> bool:
+def has_problem_lasted(state: CredentialState, now: datetime) -> bool:
     """Whether a credential has not been usable for so long that it is reported."""
     return state.problem_since is not None and not _is_recent(state.problem_since, REPORTED_AFTER, now)
 
@@ -159,7 +159,7 @@ def may_use(
     if state.revision != revision:
         return is_newer(revision, state.revision)
     refusal = state.refusal_of(target_id)
-    if state.tried_at is not None or state.blocked_for_good or (refusal and refusal.lasts):
+    if state.tried_at is not None or state.blocked_for_good or (refusal and refusal.blocks_for_good):
         return False
     if not requested and now < (next_attempt_at(state, target_id, failed_earlier=failed_earlier) or now):
         return False
@@ -299,7 +299,7 @@ def _counts_alone(state: CredentialState, target_id: str, now: datetime) -> bool
     It does not while another target's login is under way, which may be refused as well.
     """
     others = state.tried_at is not None and state.tried_by != target_id
-    return is_refused_here_only(state, target_id) and not others and not _has_passed(state.passed_at, SHOWN_FOR, now)
+    return is_refused_here_only(state, target_id) and not others and not _has_passed(state.passed_at, RIGHT_FOR, now)
 
 
 def begin_attempt(
@@ -364,7 +364,7 @@ def _refused(
     known = state.refusal_of(target_id)
     earlier = known or Refusal(target_id, 0, now)
     refusal = replace(earlier, count=earlier.count + 1, at=now, certain=certain, unanswered=unanswered)
-    if refusal.lasts and not earlier.lasts:
+    if refusal.blocks_for_good and not earlier.blocks_for_good:
         refusal = replace(refusal, reported_at=None)  # a message may have been sent of a wait, not of this
     refusals = (*(one for one in state.refusals if one.target_id != target_id), refusal)
     ours = state.tried_at is not None and state.tried_by == target_id

@@ -210,9 +210,10 @@ def late_seconds_of(
     As late as the sweep, so that one message carries many tests, unless tests of a target with a short delay would then
     overtake each other: the first test of an early tick would come before the last retest of a late one, which would
     not be counted. Such a target keeps the lateness of its last test, which was planned for `tested_tick` and `began`
-    then. If the next one should long have ended, which another tick has planned, that tick was late itself, and its
-    tests are as late as it may have been. If the last test is longer ago than `IN_FLIGHT`, its retests have been lost,
-    as in a slow queue: the sweep's lateness counts again, as the target would else wait for them for ever.
+    then. The test after that one may have been planned by a tick between it and this one. If it should have ended by
+    now and has not, that tick was late as well: its tests are still to come, and the target takes that lateness for its
+    own. If the last test is longer ago than `IN_FLIGHT`, its retests have been lost, as in a slow queue: the sweep's
+    lateness counts again, as the target would else wait for them for ever.
     """
     delay = delay_seconds(health, policy)
     if health.state not in FAILING or delay >= TICK.total_seconds() or tested_tick is None or began is None:
@@ -369,4 +370,5 @@ def _planned(health: Health, policy: Policy, tested_tick: datetime | None) -> da
 
 
 def _hash(target_id: str, person: bytes) -> int:
+    """A number of a target, another one for each purpose (`person`). Keys in History depend on it: it never changes."""
     return int.from_bytes(blake2b(target_id.encode("utf-8", "replace"), digest_size=4, person=person).digest())

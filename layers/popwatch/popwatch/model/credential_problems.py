@@ -34,7 +34,7 @@ class CredentialProblem:
     code: str = ""
 
     @property
-    def lasts(self) -> bool:
+    def needs_action(self) -> bool:
         """Whether it stays until someone does something, in place of AWS or a token endpoint that does not answer."""
         return self.reason not in (Unusable.UNAVAILABLE, Unusable.TOKEN_UNAVAILABLE)
 

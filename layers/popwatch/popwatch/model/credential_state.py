@@ -14,7 +14,7 @@ MAX_REJECTIONS = 2
 MAX_REFUSING = 50
 """Targets that a state remembers as refusing a credential that others accept; beyond that none tries it any more."""
 
-FORM = 2
+SCHEMA_VERSION = 2
 """How states are written now. Those without a number keep `tried_at` after a rejection, and know less."""
 
 
@@ -40,7 +40,7 @@ class Refusal:
         return self.count >= MAX_REJECTIONS
 
     @property
-    def lasts(self) -> bool:
+    def blocks_for_good(self) -> bool:
         """Whether the target does not try it any more until the credential changes."""
         return self.certain and self.repeated
 

@@ -211,7 +211,7 @@ UNTESTED = Health()
 
 
 _LASTED = Range(-timedelta(days=1).total_seconds(), LENGTHS.highest)
-"""Of a state that another process began, such as the command on a computer whose clock is ahead of AWS's."""
+"""How long a state has lasted: negative if another process began it, such as the command, whose clock is ahead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,8 @@ class Sibling:
         other = self.certificate
         if other is None or not self.covers_names or self.self_signed:
             return False
-        return other.begins > own.begins + RENEWED_AFTER and other.begins <= now < other.expires >= own.expires
+        is_valid = other.begins <= now < other.expires
+        return is_valid and other.begins > own.begins + RENEWED_AFTER and other.expires >= own.expires
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from popwatch.model.serialization import (
 from popwatch.model.time_limits import UNTIL_AHEAD
 
 MAX_BATCHES = 1024
-"""Of a fleet: as many as 800,000 targets have. A larger number is a damaged one."""
+"""The most batches that a stored number may say: a fleet of 800,000 targets has so many, so a larger one is damaged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,10 @@ def within(allowed: Range | TimeRange) -> Mapping[str, Any]:
 
 
 def serialize(value: object) -> Any:
-    """`value` as maps, lists, strings, numbers and booleans; a field that has its default is left out."""
+    """`value` as maps, lists, strings, numbers and booleans.
+
+    A field that has its default is left out, but for one whose default is made anew each time, such as an empty map.
+    """
     kind: Any = type(value)
     return _writer(kind)(value)
 
@@ -171,7 +174,7 @@ def _itself(value: object) -> object:
 def _reader(kind: Any, allowed: Range | TimeRange | None = None) -> Callable[[Any], Any]:
     """The function that reads a `kind`; cached, since a report reads tens of thousands of totals.
 
-    `allowed` is what its numbers or times may be, if that is not as a rule.
+    `allowed` is what its numbers or times may be, if its field says so (`within`).
     """
     if isinstance(kind, UnionType):
         return _reader_of_any([choice for choice in get_args(kind) if choice is not type(None)], allowed)

@@ -121,9 +121,9 @@ class Policy:
 
         Texts show whole seconds, so those are compared: an acknowledgement may be written by hand.
         """
-        known = self.acknowledged
-        same = known and outage and known.outage.replace(microsecond=0) == outage.replace(microsecond=0)
-        return known if same else None
+        newest = self.acknowledged
+        same = newest and outage and newest.outage.replace(microsecond=0) == outage.replace(microsecond=0)
+        return newest if same else None
 
 
 LOGIN_TEST_SECONDS = 20.0
@@ -324,13 +324,13 @@ def _parse_fields(item: Mapping[str, object], oversized: Set[str], origin: str =
     """What the known fields of an item hold: a Problem where that cannot be used."""
     found: dict[str, object] = {}
     for name, value in item.items():
-        known = FIELDS_BY_NAME.get(name)
-        if known is None or is_blank(value):
+        field = FIELDS_BY_NAME.get(name)
+        if field is None or is_blank(value):
             continue
         try:
             if name in oversized:
                 raise ValueError("it is too large, or nested too deeply")
-            found[name] = known.parse(value)
+            found[name] = field.parse(value)
         except ValueError as error:
             found[name] = _unusable(name, error, origin)
     return found

@@ -34,4 +34,5 @@ ALLOWANCE_AHEAD = DAY + HOUR + STORED_AHEAD
 """When a target may cause as many alerts as ever: a day, and the share of an alert that is sent then."""
 
 UNTIL_AHEAD = 20 * 365 * DAY
-"""The end of a silence: commands take 10 years. A time of the year 9999 is of none in another time zone."""
+"""The end of a silence: commands take 10 years. Python has no time after the year 9999, in which a time near its end
+would be in a zone east of UTC."""

@@ -125,6 +125,7 @@ class Login:
         stated = _code_of(line)
         code = next((known for known in _SHOWN_CODES if stated == known or stated.startswith(known + b"/")), b"")
         shown = b"%b [%b]" % (status, code) if code else status
+        # The line has nothing but the status and the code: blanks and case can hold nothing of a secret.
         is_whole = b"".join(line.upper().split()) == b"".join(shown.split())
         if is_whole:
             return shown

@@ -15,12 +15,12 @@ NOBODY = "nobody@popwatch.invalid"
 
 
 def in_trouble(line: bytes) -> bool:
-    """Whether a reply says that the server is not itself now: `[SYS/TEMP]`, `[SYS/PERM]` (RFC 3206 section 4)."""
+    """Whether a reply says that the server cannot work now: `[SYS/TEMP]`, `[SYS/PERM]` (RFC 3206 section 4)."""
     return b"[SYS/" in line.upper()
 
 
 def is_temporary(line: bytes) -> bool:
-    """Whether a refusal says that it will be otherwise soon: `[SYS/TEMP]`, while `[SYS/PERM]` waits for somebody."""
+    """Whether a refusal says that it may succeed soon: `[SYS/TEMP]`. `[SYS/PERM]` says that someone must act."""
     return b"[SYS/TEMP]" in line.upper()
 
 

@@ -397,7 +397,7 @@ def _login_wait(
     refusal, shown = state.refusal_of(target.target_id), f"credential {state.shown}"
     if state.blocked_for_good:
         return f"{shown} refused {how_often(state.rejections)}, last by {clean(state.rejected_by, 128)}", None
-    if refusal and refusal.lasts:
+    if refusal and refusal.blocks_for_good:
         return f"{shown} refused {how_often(refusal.count)} here, and accepted elsewhere", None
     since = health.failing_since if health.login_failed else None
     first = others_first_until(state, target.target_id)

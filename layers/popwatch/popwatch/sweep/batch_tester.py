@@ -56,9 +56,9 @@ MAX_REQUEUES = 3
 SEND_AHEAD = timedelta(seconds=2)
 """Retests due this soon are sent to the queue while the batch still runs."""
 
-MADE_UP = timedelta(seconds=2)
-"""A message takes about a second until its tests begin: the next retest comes so much earlier, or a series of them
-would fall behind more and more."""
+MAX_CATCH_UP = timedelta(seconds=2)
+"""How much earlier than its delay a retest comes, at most: a message takes about a second until its tests begin, and a
+series of retests would fall behind more and more."""
 
 LONGEST_SERIES = 12
 """Retests of a series, at most: Lambda's recursive loop detection stops one after about 16 invocations."""
@@ -106,7 +106,7 @@ class BatchTester:
     is called for retests, each with its tick.
 
     Ticks order the tests of a target; delays are kept by the clock, from the time at which this batch began, but for
-    what its message was late (`MADE_UP`).
+    what its message was late (`MAX_CATCH_UP`).
     """
 
     def __init__(
@@ -230,11 +230,11 @@ class BatchTester:
         )
         for problem in {one.name: one for one in prepared.problems.values()}.values():
             _log.warning("A credential cannot be used.", extra={"credential": problem.name, "reason": problem.reason})
-        self._without_credential = {one: prepared.problems[one] for one in prepared.lasting}
+        self._without_credential = {one: prepared.problems[one] for one in prepared.without_login}
         self._skipped_logins = prepared.skipped
         if not prepared.credentials:
             return None
-        return LoginOrder(prepared.credentials, prepared.attempted, prepared.unknown)
+        return LoginOrder(prepared.credentials, prepared.attempted, prepared.never_accepted)
 
     def _end_login(self, order: LoginOrder, target_id: str, outcome: Outcome, pool: Executor) -> None:
         """A test has ended: who logs in next, and what is written of its credential."""
@@ -426,10 +426,13 @@ class BatchTester:
         next_tick = self._next_plan(test, record)
         due = retest_at(record.health, test.target.policy, tick, next_tick, elapsed)
         if due:
+            # Two times of one retest: `due` is its tick, which orders it among the tests of its target, and `at` is
+            # when the queue is to hand it out: a delay after this test by the clock.
             delay = timedelta(seconds=delay_seconds(record.health, test.target.policy))
             at = self._began - self._batch.tick + tick + delay
+            # Of what the clock is behind the tick, the sweep's own lateness stays; the rest came with the message.
             behind = at - due - timedelta(seconds=self._batch.late_seconds)
-            at -= min(max(behind, timedelta()), MADE_UP)
+            at -= min(max(behind, timedelta()), MAX_CATCH_UP)
             self._retests[due, at, next_tick].append(replace(test, record=record))
 
     def _next_plan(self, test: PlannedTest, record: Record) -> datetime:
@@ -442,8 +445,8 @@ class BatchTester:
         delay = timedelta(seconds=delay_seconds(record.health, test.target.policy))
         if delay >= TICK or not is_first_failure(test, record):
             return next_tick
-        knows = (self._clock() + CLOCK_SKEW).replace(second=0, microsecond=0) + TICK
-        return max(next_tick, min(knows, self._batch.tick + LONGEST_SERIES * delay))
+        first_after_commit = (self._clock() + CLOCK_SKEW).replace(second=0, microsecond=0) + TICK
+        return max(next_tick, min(first_after_commit, self._batch.tick + LONGEST_SERIES * delay))
 
     def _send_retests(self, until: datetime | None = None) -> None:
         """Send to the queue, each as a batch of its own tick, the retests that are due by `until`, or all.

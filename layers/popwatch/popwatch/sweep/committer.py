@@ -77,17 +77,19 @@ class Committer:
         """
         target = test.target
         judge_again = partial(judge, to_next_tick=to_next_tick)
+        unchanged = target.policy, test.failing_parent, False
         present = cached(lambda: self._present_policy(target))
         failing_now = cached(lambda: self._failing_now(test))
 
         def decide(record: Record) -> Decision | None:
-            found, health = judgement, with_present_posture(target, record.health)
-            # Series of retests go on for minutes: whether the parents fail is asked anew, lest they hold back too long.
+            found, health, judged_by = judgement, with_present_posture(target, record.health), unchanged
+            # Series of retests go on for minutes: parents that do not fail any more would hold alerts back too long.
             is_retest = outcome.error and is_retested_between_ticks(record.health, target.policy)
             failing_parent = failing_now() if is_retest and test.failing_parent else test.failing_parent
             # Where another writer came first, what the outcome means depends on its record.
             if record is not test.record or failing_parent != test.failing_parent:
                 found = judge_again(health, outcome, target.policy, outcome.started_at, failing_parent)
+                judged_by = target.policy, failing_parent, False
             # What people have done since the test was planned has effect at once.
             if found.alert or _ends_without_alert(record.health, found.health):
                 policy = present()
@@ -96,7 +98,8 @@ class Committer:
                 silenced = policy.is_silenced(self._clock())
                 if found.alert and found.alert.event in (AlertEvent.DOWN, AlertEvent.THROTTLED):
                     failing_parent = failing_parent or failing_now()
-                found = judge_again(health, outcome, policy, outcome.started_at, failing_parent, silenced=silenced)
+                if judged_by != (policy, failing_parent, silenced):
+                    found = judge_again(health, outcome, policy, outcome.started_at, failing_parent, silenced=silenced)
             before, found = _with_last_good(
                 record,
                 found,
@@ -264,8 +267,8 @@ def _still_counts(test: PlannedTest, newer: Record, outcome: Outcome | None, tic
 def _is_too_soon(test: PlannedTest, newer: Record, outcome: Outcome) -> bool:
     """Whether a test began before the one that a short delay plans after the first failed one of a run, by the clock.
 
-    Its tick did not know that one, which came late, and whose retests go on beyond this tick. In its place would they
-    not count, and the next tick may come much later.
+    Its tick did not know that one, which came late, and whose retests go on beyond this tick. If this test counted,
+    they would not, and the next tick may come much later.
     """
     if newer.outcome is None or not is_first_failure(test, newer):
         return False
@@ -331,11 +334,11 @@ def _with_last_good(
     found = from_samples()
     if found and found[0] > passed_at:
         passed_at, rtt_ms = found
-    known = (passed_at, rtt_ms) if passed_at >= not_before else (None, None)
-    before = replace(record, health=replace(health, last_good_at=known[0], last_good_rtt_ms=known[1]))
+    last_good_at, last_good_rtt_ms = (passed_at, rtt_ms) if passed_at >= not_before else (None, None)
+    before = replace(record, health=replace(health, last_good_at=last_good_at, last_good_rtt_ms=last_good_rtt_ms))
     if outcome.passed:
         return before, judgement
-    after = replace(judgement.health, last_good_at=known[0], last_good_rtt_ms=known[1])
+    after = replace(judgement.health, last_good_at=last_good_at, last_good_rtt_ms=last_good_rtt_ms)
     return before, replace(judgement, health=after)
 
 

@@ -42,22 +42,21 @@ class _CredentialLogins:
     over: bool = False
     refused: bool = False
     refused_unclearly_by: str = ""
-    is_unknown: bool = False
+    is_never_accepted: bool = False
 
 
 class LoginOrder:
     """The logins of a batch; the prober asks, and the batch says how each test ended. All in one thread.
 
-    Of the credentials in `attempted` the first target is the one that the tables know of. Of those in `unknown`, which
-    no server has accepted yet, no other one logs in unless that one was accepted: no answer may mean a wrong password,
-    too.
+    Of the credentials in `attempted` the first target is the one that the tables know of. Of those in `never_accepted`
+    no other one logs in unless that one was accepted: no answer may mean a wrong password, too.
     """
 
     def __init__(
         self,
         credentials: Mapping[str, Credential],
         attempted: Set[str] = frozenset(),
-        unknown: Set[str] = frozenset(),
+        never_accepted: Set[str] = frozenset(),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.credentials, self._monotonic = credentials, monotonic
@@ -65,7 +64,9 @@ class LoginOrder:
         for target_id, credential in credentials.items():
             name = credential.name
             first = target_id if name in attempted else ""
-            self._by_credential.setdefault(name, _CredentialLogins(first=first, is_unknown=name in unknown))
+            self._by_credential.setdefault(
+                name, _CredentialLogins(first=first, is_never_accepted=name in never_accepted)
+            )
 
     @property
     def begun(self) -> Set[str]:
@@ -82,7 +83,7 @@ class LoginOrder:
             logins.since = now
         waited = now - logins.since
         if not (logins.over or self._is_next(logins, target_id, waited)):
-            return False if waited >= (SECOND_AFTER if logins.is_unknown else WITHOUT_LOGIN_AFTER) else None
+            return False if waited >= (SECOND_AFTER if logins.is_never_accepted else WITHOUT_LOGIN_AFTER) else None
         logins.first = logins.first or target_id
         logins.under_way.add(target_id)
         return True
@@ -90,7 +91,7 @@ class LoginOrder:
     @staticmethod
     def _is_next(logins: _CredentialLogins, target_id: str, waited: float) -> bool:
         """Whether a target logs in next while nothing has shown that the credential is right."""
-        if logins.is_unknown or waited < SECOND_AFTER:
+        if logins.is_never_accepted or waited < SECOND_AFTER:
             return logins.first in ("", target_id)
         return len(logins.under_way) + logins.unanswered < MAX_UNANSWERED
 
@@ -104,10 +105,10 @@ class LoginOrder:
             logins.refused = True
             logins.refused_unclearly_by = target_id if result.verdict is LoginVerdict.UNCLEAR else ""
         elif not logins.over:
-            logins.unanswered += result.unanswered
+            logins.unanswered += 1 if result.unanswered else 0
             logins.over = logins.unanswered >= MAX_UNANSWERED
             if logins.first == target_id:
-                logins.refused = logins.is_unknown
+                logins.refused = logins.is_never_accepted
                 logins.first = ""  # its server does not answer: another one is the first
 
     def why_not(self, target_id: str) -> str:

@@ -25,7 +25,7 @@ from popwatch.decisions.login_attempts import (
     block_reported,
     expire_attempt,
     failed_before,
-    has_lasted,
+    has_problem_lasted,
     in_order,
     is_problem_due,
     is_refused_here_only,
@@ -67,18 +67,18 @@ class PreparedLogins:
     """What each target of a batch logs in with, by its id, or why it does not.
 
     `problems` are those of a credential; the targets that are in neither wait for another one that tries the same
-    credential. `lasting` are the targets whose problem has lasted, or stays until someone does something. Of the
+    credential. `without_login` are the targets whose problem has lasted, or stays until someone does something. Of the
     credentials in `attempted` one login is counted, that of the first target, for which the others wait. `skipped` are
     the targets that do not log in since servers have refused the credential without a reason: why, as `why_it_waits`
-    has it. `unknown` are the credentials that no server has accepted yet.
+    has it. `never_accepted` are the credentials that no server has accepted yet.
     """
 
     credentials: Mapping[str, Credential]
     problems: Mapping[str, CredentialProblem]
     attempted: Set[str] = frozenset()
-    lasting: Set[str] = frozenset()
+    without_login: Set[str] = frozenset()
     skipped: Mapping[str, str] = field(default_factory=dict)
-    unknown: Set[str] = frozenset()
+    never_accepted: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Logins:
         if isinstance(found, CredentialProblem):
             self._record_problem(found)
             problems = dict.fromkeys(asking.target_ids, found)
-            return PreparedLogins({}, problems, lasting=frozenset(problems if self._lasts(found) else ()))
+            return PreparedLogins({}, problems, without_login=frozenset(problems if self._is_left_out(found) else ()))
         self._refresh_state(name)
         self._report(self._states[name])
         problems = self._refused(name, asking.target_ids)
@@ -197,9 +197,9 @@ class Logins:
         waits = {one: time for one, time in times.items() if time and time > now}
         return {one: why_it_waits(state, one, waits.get(one)) for one in times if unconfirmed or one in waits}
 
-    def _lasts(self, problem: CredentialProblem) -> bool:
+    def _is_left_out(self, problem: CredentialProblem) -> bool:
         """Whether no login is to be waited for: AWS or a token endpoint may not answer for days."""
-        return problem.lasts or has_lasted(self._states[problem.name], self._clock())
+        return problem.needs_action or has_problem_lasted(self._states[problem.name], self._clock())
 
     def record(self, target_id: str, credential: Credential, result: LoginResult) -> None:
         """Write what a login shows of its credential, and report one that is blocked by it."""
@@ -309,7 +309,7 @@ class Logins:
         if state.blocked_for_good:
             why = f"{state.rejected_by}: {state.said}"
             return dict.fromkeys(target_ids, CredentialProblem(name, Unusable.BLOCKED, why))
-        refusing = {one.target_id for one in state.refusals if one.lasts}
+        refusing = {one.target_id for one in state.refusals if one.blocks_for_good}
         return {one: CredentialProblem(name, Unusable.BLOCKED, one) for one in target_ids if one in refusing}
 
     def _log_in(self, name: str, asking: _Asking, failed_earlier: Set[str]) -> tuple[Sequence[str], bool]:
@@ -323,6 +323,7 @@ class Logins:
             state, now = self._states[name], self._clock()
             accepted = state.passed_at is not None and state.revision == revision
 
+            # The state of this attempt to write, not of a later one: a closure would see that of the last.
             def may(one: str, state: CredentialState = state, now: datetime = now) -> bool:
                 is_failing = one in failed_earlier
                 return may_use(state, revision, one, now, failed_earlier=is_failing, requested=asking.requested)
@@ -392,12 +393,12 @@ def _together(plans: Iterable[PreparedLogins]) -> PreparedLogins:
     credentials: dict[str, Credential] = {}
     problems: dict[str, CredentialProblem] = {}
     skipped: dict[str, str] = {}
-    attempted, lasting, unknown = set[str](), set[str](), set[str]()
+    attempted, without_login, never_accepted = set[str](), set[str](), set[str]()
     for plan in plans:
         credentials |= plan.credentials
         problems |= plan.problems
         skipped |= plan.skipped
         attempted |= plan.attempted
-        lasting |= plan.lasting
-        unknown |= plan.unknown
-    return PreparedLogins(credentials, problems, attempted, lasting, skipped, unknown)
+        without_login |= plan.without_login
+        never_accepted |= plan.never_accepted
+    return PreparedLogins(credentials, problems, attempted, without_login, skipped, never_accepted)

@@ -196,9 +196,8 @@ class Sweep:
                 "Tests are dropped: their message came so late that the next ones take their place.",
                 extra={"tick": iso(batch.tick), "dropped": dropped, "waited_seconds": (now - since).total_seconds()},
             )
-        stats = self._stats(batch, self._test(replace(batch, tests=tuple(fresh))), messages=0, states={})
-        stats.dropped = dropped
-        return stats
+        results = self._test(replace(batch, tests=tuple(fresh)))
+        return replace(self._stats(batch, results, messages=0, states={}), dropped=dropped)
 
     def run_requested(self, request: RequestedTests) -> InvocationStats:
         """Test targets that someone has asked for, now; those of several batches by the queue."""

@@ -14,7 +14,7 @@ Reason = Callable[[Target], str]
 """Why a field of a target has no effect, as the end of a sentence; empty if it has one."""
 
 
-def idle_fields(
+def ineffective_fields(
     items: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]] = NONE
 ) -> list[str]:
     """A sentence for each field that can never have an effect, with the targets of which that is so.
@@ -24,14 +24,14 @@ def idle_fields(
     owners: dict[str, list[str]] = {}
     for item in items:
         name = str(item["target_id"])
-        known = idle_fields_of(before[name], before.get(DEFAULTS_ID, {})) if name in before else []
-        for problem in idle_fields_of(item, defaults):
+        known = ineffective_fields_of(before[name], before.get(DEFAULTS_ID, {})) if name in before else []
+        for problem in ineffective_fields_of(item, defaults):
             if problem not in known:
                 owners.setdefault(problem.explanation, []).append(shown_id(name))
     return problem_lines(owners)
 
 
-def idle_fields_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Problem]:
+def ineffective_fields_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Problem]:
     """The item's own fields that can never have an effect, each with a sentence that says why."""
     if item["target_id"] == DEFAULTS_ID:
         return []
@@ -39,9 +39,9 @@ def idle_fields_of(item: Mapping[str, Any], defaults: Mapping[str, Any]) -> list
     if target.problems:
         return []
     reasons = ((name, why(target)) for name, why in _REASONS.items() if not is_blank(item.get(name)))
-    idle = [Problem(name, f"The field `{name}` has no effect: {reason}.") for name, reason in reasons if reason]
+    ineffective = [Problem(name, f"The field `{name}` has no effect: {reason}.") for name, reason in reasons if reason]
     others = (_windows_of_whole_days, _port_of_another_tls, _several_groups)
-    return [*idle, *(problem for found in others for problem in found(item, target))]
+    return [*ineffective, *(problem for found in others for problem in found(item, target))]
 
 
 def _several_groups(item: Mapping[str, Any], target: Target) -> list[Problem]:

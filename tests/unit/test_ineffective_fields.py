@@ -2,7 +2,7 @@
 
 import pytest
 
-from popwatch_cli.idle_fields import idle_fields, idle_fields_of
+from popwatch_cli.ineffective_fields import ineffective_fields, ineffective_fields_of
 
 TLS: dict[str, object] = {"tls": "implicit"}
 PEM = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
@@ -44,17 +44,17 @@ IDLE: list[tuple[str, dict[str, object], dict[str, object]]] = [
 def test_a_field_without_an_effect(name: str, fields: dict[str, object], otherwise: dict[str, object]) -> None:
     """It is named if it is the target's own, and not if another value of either field gives it an effect."""
     item = {"target_id": "a", "host": "pop.example.net", **fields}
-    assert [problem.field for problem in idle_fields_of(item, {})] == [name]
-    assert idle_fields_of({**item, **otherwise}, {}) == []
+    assert [problem.field for problem in ineffective_fields_of(item, {})] == [name]
+    assert ineffective_fields_of({**item, **otherwise}, {}) == []
     from_defaults = {key: value for key, value in item.items() if key != name}
-    assert idle_fields_of(from_defaults, {name: item[name]}) == []
-    assert idle_fields_of({**item, "target_id": "_defaults"}, {}) == []
+    assert ineffective_fields_of(from_defaults, {name: item[name]}) == []
+    assert ineffective_fields_of({**item, "target_id": "_defaults"}, {}) == []
 
 
 def test_the_other_field_may_be_of_the_defaults() -> None:
     """A sentence says what it is, once for many targets."""
     items = [{"target_id": f"a{number}", "host": "h", "slow_rtt_ms": 5000} for number in range(9)]
-    assert idle_fields(items, {"target_id": "_defaults", "max_rtt_ms": "3000"}) == [
+    assert ineffective_fields(items, {"target_id": "_defaults", "max_rtt_ms": "3000"}) == [
         "a0 and 8 others: The field `slow_rtt_ms` has no effect: a test that is so slow has failed already, as "
         "`max_rtt_ms` is 3000."
     ]
@@ -65,7 +65,7 @@ def test_a_window_of_a_whole_day() -> None:
 
     def said(until: str) -> list[str]:
         window = {"from": "22:00", "until": until}
-        return idle_fields([{"target_id": "a", "host": "h", "maintenance": [window]}], {})
+        return ineffective_fields([{"target_id": "a", "host": "h", "maintenance": [window]}], {})
 
     assert said("21:59") == []
     [sentence] = said("22:00")
