@@ -15,9 +15,7 @@ from tests.chaos.world import World
 HOURS_TO_FIND_A_MISTAKE = 240.0
 
 BRIEF = tuple(Plan(f"oracle/{number}", (1.0,)) for number in (2, 0, 7, 3, 1))
-"""Installations of an hour, which together show most mistakes. They are tried first, unless one is in
-`SHOWN_BY`.
-"""
+"""Installations of an hour, which together show most mistakes. They are tried first for all but those below."""
 
 SHOWN_BY = {
     "retests forgotten": Plan("oracle/6", (1.0,)),

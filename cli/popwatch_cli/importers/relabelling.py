@@ -140,7 +140,7 @@ def repeats(pattern: str) -> int:
 
     That is so if something of variable length is repeated, or if many optional parts or alternatives follow each other.
     """
-    # An escaped character and a class `[...]` match one character, and `(?` does not make the group before it optional.
+    # An escaped character and a class `[...]` match one character, and the `?` of `(?` makes nothing optional.
     text = re.sub(r"\\.", "x", pattern, flags=re.DOTALL)
     text = re.sub(r"\[\^?\]?[^\]]*\]", "x", text).replace("(?", "(")
     count, groups, just_closed = 0, [False], False

@@ -77,19 +77,18 @@ class Committer:
         """
         target = test.target
         judge_again = partial(judge, to_next_tick=to_next_tick)
-        unchanged = target.policy, test.failing_parent, False
         present = cached(lambda: self._present_policy(target))
         failing_now = cached(lambda: self._failing_now(test))
 
         def decide(record: Record) -> Decision | None:
-            found, health, judged_by = judgement, with_present_posture(target, record.health), unchanged
+            found, health = judgement, with_present_posture(target, record.health)
             # Series of retests go on for minutes: parents that do not fail any more would hold alerts back too long.
             is_retest = outcome.error and is_retested_between_ticks(record.health, target.policy)
             failing_parent = failing_now() if is_retest and test.failing_parent else test.failing_parent
             # Where another writer came first, what the outcome means depends on its record.
             if record is not test.record or failing_parent != test.failing_parent:
                 found = judge_again(health, outcome, target.policy, outcome.started_at, failing_parent)
-                judged_by = target.policy, failing_parent, False
+            judged_by = target.policy, failing_parent, False
             # What people have done since the test was planned has effect at once.
             if found.alert or _ends_without_alert(record.health, found.health):
                 policy = present()
