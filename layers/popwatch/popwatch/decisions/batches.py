@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from popwatch.decisions.schedule import LARGEST_BATCH, batch_of, chunks
+from popwatch.model.quick_dataclass import quick_dataclass
 from popwatch.model.records import MAX_BATCHES, Record, check_record
 from popwatch.model.serialization import DamagedError, deserialize, serialize
 from popwatch.model.targets import Problem, Target, message_fields, target_parser
@@ -24,7 +25,7 @@ MAX_ATTEMPTS = 100
 """Of a message: many more than there are before its tests go to the dead-letter queue."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class PlannedTest:
     """A target that is due, and its record as the plan found it.
 

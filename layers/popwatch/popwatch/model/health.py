@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from popwatch.model.outcomes import CERTIFICATE_TIMES, LONGEST_LOGIN_DELAY, Certificate, ErrorCode
 from popwatch.model.posture import PostureFinding
+from popwatch.model.quick_dataclass import quick_dataclass
 from popwatch.model.serialization import LENGTHS, Range, TimeRange, stored_as, within
 from popwatch.model.time_limits import ALLOWANCE_AHEAD, NEXT_TEST_AHEAD
 
@@ -112,7 +113,7 @@ class HeldAlerts:
     alert_number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Health:
     """The health of one target, as stored in its record. docs/outages.md defines what its figures mean.
 
@@ -250,7 +251,7 @@ class Alert:
     worse_seen_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Judgement:
     """What one outcome means: the new health, the transition if the state changed, and the alert if there is one."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from popwatch.model.quick_dataclass import quick_dataclass
 from popwatch.model.serialization import Range, TimeRange, stored_as, within
 from popwatch.model.text import counted
 
@@ -154,7 +155,7 @@ class LoginResult:
     unanswered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Outcome:
     """What one test of one target found.
 

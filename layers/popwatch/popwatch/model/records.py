@@ -13,6 +13,7 @@ from popwatch.model.health import UNTESTED, Health, Transition
 from popwatch.model.messages import AlertMessage, Topic
 from popwatch.model.outcomes import Outcome
 from popwatch.model.posture import PostureChange
+from popwatch.model.quick_dataclass import quick_dataclass
 from popwatch.model.serialization import (
     COUNTS,
     DamagedError,
@@ -152,7 +153,7 @@ class HistoryEvent:
                 return EventKind.POSTURE
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Record:
     """One target's health with what makes committing it safe.
 

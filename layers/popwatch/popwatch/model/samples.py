@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TypeGuard
 
 from popwatch.model.outcomes import MAILBOX_NUMBERS, ErrorCode, LoginResult, LoginVerdict, Outcome
+from popwatch.model.quick_dataclass import quick_dataclass
 from popwatch.model.serialization import COUNTS, Range
 from popwatch.model.text import truncate
 
@@ -28,7 +29,7 @@ class Mailbox:
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Sample:
     """The result of one test: passed with an `rtt_ms`, or failed with an `error`.
 

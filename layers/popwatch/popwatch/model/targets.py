@@ -32,6 +32,7 @@ from popwatch.model.interventions import (
     parse_silence,
     parse_suspension,
 )
+from popwatch.model.quick_dataclass import quick_dataclass
 from popwatch.model.text import clean, clean_whole, did_you_mean
 from popwatch.model.windows import EXAMPLE_WINDOW, Window, parse_window
 
@@ -68,7 +69,7 @@ CLOCKS_DIFFER = timedelta(seconds=30)
 """By so much the clock of someone who silences or suspends a target may be ahead of Lambda's."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Policy:
     """How a target's outcomes are judged: seconds from one test to the next in each state, and when alerts are sent.
 
@@ -135,7 +136,7 @@ DEFAULT_POLICY = Policy()
 POLICY_FIELDS = frozenset(attribute.name for attribute in fields(Policy))
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Target:
     """A POP3 server to watch. `problems` lists fields that cannot be used; such a target is never connected to.
 

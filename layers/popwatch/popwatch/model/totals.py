@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from popwatch.model.quick_dataclass import quick_dataclass
 from popwatch.model.serialization import DamagedError
 
 BUCKET_RATIO = 1.1
@@ -15,7 +16,7 @@ LOWEST_BUCKET, HIGHEST_BUCKET = -100, 400
 PERCENTILES = (0.5, 0.95, 0.99)
 
 
-@dataclass(frozen=True, slots=True)
+@quick_dataclass(frozen=True, slots=True)
 class Totals:
     """What the tests of one target in one hour, or one day, add up to.
 
