@@ -218,8 +218,6 @@ def _due(test: PlannedTest, after: datetime, tick: datetime) -> datetime | None:
 def _late_seconds(test: PlannedTest, tick: datetime, due_at: datetime, late_seconds: int) -> int:
     """How late the test of `due_at` comes: not before its sweep, or its retests would leave out what is due by then."""
     record = test.record
-    if _has_changed(test):
-        return late_seconds
     own = late_seconds_of(
         record.health,
         test.target.policy,
@@ -229,7 +227,8 @@ def _late_seconds(test: PlannedTest, tick: datetime, due_at: datetime, late_seco
         late_seconds=late_seconds,
         max_test_seconds=test.target.max_test_seconds,
     )
-    return max(own, late_seconds - round((due_at - tick).total_seconds()))
+    late = max(own, late_seconds - round((due_at - tick).total_seconds()))
+    return late_seconds if late == late_seconds or _has_changed(test) else late
 
 
 def _has_changed(test: PlannedTest) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import Field, dataclass, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache, partial
-from itertools import chain
 from operator import attrgetter
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -103,42 +102,54 @@ def check_times(value: object, now: datetime) -> None:
     Where such a time counted, nothing would be tested, sent or shown until then.
     """
     find: Any = type(value)
-    for time, ahead in _times_in(find)(value):
-        if time - now > ahead:
-            raise DamagedError(f"{iso(time)} is {'' if ahead == STORED_AHEAD else 'too far '}in the future")
+    _checker(find)(value, now)
 
 
-_Times = Iterable[tuple[datetime, timedelta]]
+_Checker = Callable[[Any, datetime], None]
 
 
 @cache
-def _times_in(kind: Any, allowed: TimeRange = TIMES) -> Callable[[Any], _Times]:
-    """The function that finds the times in a `kind`, each with how far ahead it may be; cached like the readers."""
+def _checker(kind: Any, allowed: TimeRange = TIMES) -> _Checker:
+    """The function that checks the times in a `kind`; cached like the readers."""
     if kind is datetime:
-        ahead = allowed.ahead
-        return _no_times if ahead is None else lambda value: ((value, ahead),)
+        return _has_no_time if allowed.ahead is None else partial(_check_time, allowed.ahead)
     if isinstance(kind, UnionType):
-        by_type = {get_origin(choice) or choice: _times_in(choice, allowed) for choice in get_args(kind)}
-        if all(find is _no_times for find in by_type.values()):
-            return _no_times
-        return lambda value: by_type[type(value)](value)
+        by_type = {get_origin(choice) or choice: _checker(choice, allowed) for choice in get_args(kind)}
+        if all(check is _has_no_time for check in by_type.values()):
+            return _has_no_time
+        return lambda value, now: by_type[type(value)](value, now)
     if get_origin(kind) is tuple:
-        find_in_entry = _times_in(get_args(kind)[0], allowed)
-        if find_in_entry is _no_times:
-            return _no_times
-        return lambda value: chain.from_iterable(map(find_in_entry, value))
-    return _times_in_fields(kind) if is_dataclass(kind) else _no_times
+        check_entry = _checker(get_args(kind)[0], allowed)
+        return _has_no_time if check_entry is _has_no_time else partial(_check_entries, check_entry)
+    return _checker_of_fields(kind) if is_dataclass(kind) else _has_no_time
 
 
-def _times_in_fields(kind: Any) -> Callable[[Any], _Times]:
+def _checker_of_fields(kind: Any) -> _Checker:
     hints = get_type_hints(kind)
-    found = ((known.name, _times_in(hints[known.name], known.metadata.get(_RANGE, TIMES))) for known in fields(kind))
-    finders = [(attrgetter(name), find) for name, find in found if find is not _no_times]
-    return lambda value: chain.from_iterable(find(get(value)) for get, find in finders)
+    found = ((known.name, _checker(hints[known.name], known.metadata.get(_RANGE, TIMES))) for known in fields(kind))
+    checkers = [(attrgetter(name), check) for name, check in found if check is not _has_no_time]
+
+    def check(value: Any, now: datetime) -> None:
+        for get, check_field in checkers:
+            entry = get(value)
+            if entry:  # most times of most records are None
+                check_field(entry, now)
+
+    return check
 
 
-def _no_times(_: object) -> _Times:
-    return ()
+def _check_time(ahead: timedelta, time: datetime, now: datetime) -> None:
+    if time - now > ahead:
+        raise DamagedError(f"{iso(time)} is {'' if ahead == STORED_AHEAD else 'too far '}in the future")
+
+
+def _check_entries(check_entry: _Checker, entries: Iterable[Any], now: datetime) -> None:
+    for entry in entries:
+        check_entry(entry, now)
+
+
+def _has_no_time(_value: object, _now: datetime) -> None:
+    pass
 
 
 @cache
