@@ -54,6 +54,8 @@ def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
 
 def _has_more_to_see(target: Target, health: Health, tick: datetime) -> bool:
     """Whether anything waits for another posture test: all but the one that the test at `tick` alerts itself."""
+    if not health.posture_pending:
+        return False
     alerted = 1 if was_posture_seen(health, target.policy, tick) else 0
     return target.policy.max_alerts > 0 and len(health.posture_pending) > alerted
 

@@ -89,6 +89,9 @@ def _mailbox_of(login: LoginResult | None) -> Mailbox | None:
 
 def to_stored(sample: Sample) -> Stored:
     """A sample as History keeps it. Terse, since a fleet writes tens of thousands an hour."""
+    rtt_ms = sample.rtt_ms or 0.0
+    if sample.error is None and sample is _passed(rtt_ms):  # as nearly all are
+        return rtt_ms
     mailbox = {"messages": sample.mailbox.messages, "octets": sample.mailbox.octets} if sample.mailbox else {}
     login = {"login": sample.login.value} if sample.login else {}
     flags = {
@@ -100,7 +103,6 @@ def to_stored(sample: Sample) -> Stored:
     more = {**{name: True for name in flags if flags[name]}, **mailbox, **login}
     if sample.error is not None:
         return {"error": sample.error.value, "reason": truncate(sample.reason, REASON_KEPT), **more}
-    rtt_ms = sample.rtt_ms or 0.0
     degraded = {"degraded": sample.degraded} if sample.degraded else {}
     return {"rtt_ms": rtt_ms, **degraded, **more} if degraded or more else rtt_ms
 

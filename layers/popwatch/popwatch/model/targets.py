@@ -211,6 +211,7 @@ ADDED_LATER = {"expect", "max_rtt_ms", "max_messages", "max_octets"}
 _tested_fields = attrgetter(
     *(known.name for known in fields(Target) if known.name not in IRRELEVANT_TO_TEST | ADDED_LATER)
 )
+_later_fields = attrgetter(*ADDED_LATER)
 
 
 def config_fingerprint(target: Target) -> str:
@@ -218,8 +219,9 @@ def config_fingerprint(target: Target) -> str:
 
     A later field counts if it is used: otherwise an upgrade would have every target tested again at once.
     """
-    later = [(name, value) for name in sorted(ADDED_LATER) if (value := getattr(target, name))]
-    tested = repr(_tested_fields(target)) + (repr(later) if later else "")
+    tested = repr(_tested_fields(target))
+    if any(_later_fields(target)):
+        tested += repr([(name, value) for name in sorted(ADDED_LATER) if (value := getattr(target, name))])
     return blake2b(tested.encode("utf-8", "replace"), digest_size=4).hexdigest()
 
 

@@ -374,7 +374,8 @@ class BatchTester:
         # Nearly all tests end here: a passed test of an up target is a sample, and writes nothing to Status.
         same = test.record.config_fingerprint == config_fingerprint(test.target)
         if outcome.passed and same and changes_nothing(test.record.health, judgement):
-            if not self._batch.requested:
+            # With a delay that lasts until the next tick, as nearly all have, that tick plans the next test.
+            if timedelta(seconds=policy.delay_up) < until and not self._batch.requested:
                 self._plan_retest(test, replace(test.record, health=judgement.health), tick)
         else:
             commit = pool.submit(
