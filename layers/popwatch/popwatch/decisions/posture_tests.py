@@ -25,6 +25,8 @@ HOUR_OF_DAY = timedelta(hours=1)
 """Postures are tested at 24 times of the day, those of many targets at once: an invocation waits for servers, and each
 wait is paid for."""
 
+_HOUR_SECONDS = int(HOUR_OF_DAY.total_seconds())
+
 ASKED_ANEW = timedelta(minutes=10)
 """For so long, or three of its delays, a target with something to be alerted is asked with each test; then daily."""
 
@@ -42,6 +44,9 @@ def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
     if not target.posture or health.state is not State.UP:
         return False
     interval = max(timedelta(seconds=target.policy.delay_up), TICK)
+    # Times of the day are whole hours, and the slot began up to an interval ago. So at most ticks this says it all.
+    if not health.posture_pending and (tick + TICK).timestamp() % _HOUR_SECONDS > 2 * interval.total_seconds():
+        return False
     slot = next_slot(target.target_id, int(interval.total_seconds()), tick) - interval
     # The slots of a minute are tested at the tick that ends it: those of one time of the day by one invocation.
     after = int((slot + TICK).timestamp()) - 1 - _time_of_day(target.target_id)
@@ -54,8 +59,6 @@ def is_posture_due(target: Target, health: Health, tick: datetime) -> bool:
 
 def _has_more_to_see(target: Target, health: Health, tick: datetime) -> bool:
     """Whether anything waits for another posture test: all but the one that the test at `tick` alerts itself."""
-    if not health.posture_pending:
-        return False
     alerted = 1 if was_posture_seen(health, target.policy, tick) else 0
     return target.policy.max_alerts > 0 and len(health.posture_pending) > alerted
 
@@ -109,4 +112,4 @@ def with_present_posture(target: Target, health: Health) -> Health:
 def _time_of_day(target_id: str) -> int:
     """Seconds from the beginning of a day (UTC) to the time of a target's own in it."""
     number = int.from_bytes(blake2b(target_id.encode("utf-8", "replace"), digest_size=4, person=b"posture").digest())
-    return int(HOUR_OF_DAY.total_seconds()) * (number % (DAY // HOUR_OF_DAY))
+    return _HOUR_SECONDS * (number % (DAY // HOUR_OF_DAY))
