@@ -1,5 +1,6 @@
 """The function behind the schedule and the batch queue: does the work of a tick, or of one message of the queue."""
 
+import gc
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +52,10 @@ _CALLS = Config(
 )
 
 logger = new_logger()
+
+# What has been imported lives as long as the process. A tick makes so many objects that Python looks for garbage some
+# ten times, and each time would look at all modules again: that took 7 % of the tick.
+gc.freeze()
 
 
 class UndeliveredError(Exception):

@@ -410,6 +410,8 @@ def _check_family(values: Mapping[str, object], problems: list[Problem]) -> None
     """Refuse a family of which the host, an address, is not; it is easily a default for all that is meant for names."""
     family, host = values.get("family", Family.ANY), str(values.get("host", ""))
     assert isinstance(family, Family)
+    if family is Family.ANY:
+        return
     is_literal = ":" in host or host.rpartition(".")[2].isdigit()  # no name ends with a number
     if is_literal and not family.includes(host):
         error = ValueError(f"it is {family}, and {host} is not an {FAMILY_NAMES[family]} address")
@@ -421,11 +423,12 @@ _PARSED_LAST: Mapping[str, Callable[[object, tzinfo], object]] = {
     "suspended": parse_suspension,
     "acknowledged": parse_acknowledgement,
 }
+_TIMED = ("maintenance", *_PARSED_LAST)
 
 
 def _parse_timed(values: dict[str, object], problems: list[Problem]) -> None:
     """Parse the fields that hold times: last, as times without an offset are in the target's `timezone`."""
-    if values.keys().isdisjoint(("maintenance", *_PARSED_LAST)):
+    if values.keys().isdisjoint(_TIMED):
         return
     zone = values.get("timezone", UTC)
     assert isinstance(zone, tzinfo)
@@ -501,7 +504,7 @@ def _build(
     return Target(
         policy=Policy(**policy) if policy else DEFAULT_POLICY,  # type: ignore[arg-type]
         problems=problems,
-        unknown_fields=tuple(sorted(map(str, item.keys() - FIELDS_BY_NAME.keys()))),
+        unknown_fields=tuple(sorted(str(name) for name in item if name not in FIELDS_BY_NAME)),
         fields=known,
         **built_in | values,  # type: ignore[arg-type]
     )
