@@ -53,8 +53,8 @@ _CALLS = Config(
 
 logger = new_logger()
 
-# What has been imported lives as long as the process. A tick makes so many objects that Python looks for garbage several
-# times, and each time would look at all modules again: that took 7 % of the tick.
+# What has been imported lives as long as the process. A tick makes so many objects that Python looks for garbage
+# several times, and each time would look at all modules again: that took 7 % of the tick.
 gc.freeze()
 
 

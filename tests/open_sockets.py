@@ -1,4 +1,4 @@
-"""Listening sockets of this process, so that a test which leaves one open fails, and not a later one.
+"""Open descriptors of this process, so that a test which leaves one open fails, and not a later one.
 
 A listener that has been forgotten is closed by the garbage collector at some time, with a ResourceWarning that becomes
 the failure of whatever test runs then.
@@ -6,12 +6,39 @@ the failure of whatever test runs then.
 
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISSOCK
 
 DESCRIPTORS = Path("/proc/self/fd")
+
+CLOSING_SECONDS = 60
+"""How long servers in this process may take to close their ends of connections, on a busy machine."""
+
+
+def descriptors() -> int:
+    """How many descriptors this process has open."""
+    return len(list(DESCRIPTORS.iterdir()))
+
+
+def leaves_nothing_open(do: Callable[[], object]) -> bool:
+    """Whether this process has no more descriptors open after `do` than before, once servers have closed their ends.
+
+    Of three times once: threads that earlier tests have left may open one meanwhile, but what leaves one open always
+    does.
+    """
+    return any(_leaves_as_many(do) for _ in range(3))
+
+
+def _leaves_as_many(do: Callable[[], object]) -> bool:
+    before = descriptors()
+    do()
+    end = time.monotonic() + CLOSING_SECONDS
+    while descriptors() > before and time.monotonic() < end:
+        time.sleep(0.01)
+    return descriptors() <= before
 
 
 def listeners() -> frozenset[int]:

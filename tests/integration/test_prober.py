@@ -27,6 +27,7 @@ from popwatch.prober.resolver import LookupResult, Name, Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.closed_port import closed_port
 from tests.name_server import NXDOMAIN, SERVFAIL, SILENT, NameServer, Zone
+from tests.open_sockets import leaves_nothing_open
 from tests.stamping import stamping
 
 CANNOT_CONNECT, NO_ADDRESS = ErrorCode.CANNOT_CONNECT, ErrorCode.NO_ADDRESS
@@ -46,18 +47,6 @@ def target(port: int, name: str = "t", **fields: Any) -> Target:
 
 def run(prober: Prober, targets: list[Target], **options: Any) -> dict[str, Outcome]:
     return {tested.target_id: outcome for arrivals in prober.run(targets, **options) for tested, outcome in arrivals}
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def descriptors_fall_to(count: int) -> bool:
-    """Whether this process has no more than `count` descriptors, once the server has closed its own."""
-    end = time.monotonic() + 300
-    while descriptors() > count and time.monotonic() < end:
-        time.sleep(0.01)
-    return descriptors() <= count
 
 
 def resolver(names: dict[str, list[str]]) -> Resolver:
@@ -312,11 +301,14 @@ def test_a_fault_of_the_prober_costs_one_test(
     script = "silent" if method == "on_timer" else "healthy"
     bad = target(server.listen(script), "bad", host="bad.test", max_test_seconds=1)
     good = target(server.listen("healthy"), "good", host="good.test")
-    before = descriptors()
-    assert {name: found.passed for name, found in run(Prober(resolver=resolver(names)), [bad, good]).items()} == {
-        "good": True
-    }
-    assert descriptors_fall_to(before)
+
+    def run_both() -> None:
+        caplog.clear()
+        assert {name: found.passed for name, found in run(Prober(resolver=resolver(names)), [bad, good]).items()} == {
+            "good": True
+        }
+
+    assert leaves_nothing_open(run_both)
     [record] = [record for record in caplog.records if record.name == "popwatch.prober.loop"]
     assert "'bad'" in record.getMessage()
 
@@ -618,13 +610,15 @@ def test_nothing_is_left_open(server: ScriptedServer) -> None:
     targets = [target(port, str(port), max_test_seconds=1) for port in ports]
     prober = Prober()
     run(prober, targets)
-    before = descriptors()
-    for _ in range(3):
-        run(prober, targets)
-        interrupted = prober.run(targets)
-        next(interrupted)
-        interrupted.close()
-    assert descriptors_fall_to(before)
+
+    def run_and_interrupt() -> None:
+        for _ in range(3):
+            run(prober, targets)
+            interrupted = prober.run(targets)
+            next(interrupted)
+            interrupted.close()
+
+    assert leaves_nothing_open(run_and_interrupt)
 
 
 def test_run_yields_while_nothing_comes(server: ScriptedServer) -> None:
@@ -730,10 +724,12 @@ class TestOneAddressSuffices:
 
     def test_the_other_connection_is_closed(self) -> None:
         """What is still open when an address passes is closed at once."""
-        before = descriptors()
-        [outcome] = outcomes_at({"127.0.0.1": "silent", "127.0.0.2": "healthy"}, every=False)
-        assert outcome.passed
-        assert descriptors_fall_to(before)
+
+        def run_at_two_addresses() -> None:
+            [outcome] = outcomes_at({"127.0.0.1": "silent", "127.0.0.2": "healthy"}, every=False)
+            assert outcome.passed
+
+        assert leaves_nothing_open(run_at_two_addresses)
 
     def test_silent_connects_are_named(self) -> None:
         """Addresses that do not answer the connect are named like others that fail."""

@@ -3,12 +3,12 @@
 import socket
 import ssl
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 import trustme
 
 from popwatch_cli.local.scripted_pop3 import ScriptedServer, ScriptError
+from tests.open_sockets import descriptors
 
 
 def test_a_port_number_is_used_once() -> None:
@@ -41,7 +41,3 @@ def test_the_end_closes_all_sockets(script: str) -> None:
             server.play(ports[0], script)
         assert descriptors() <= before + 40  # the clients' own
     assert descriptors() <= before
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
