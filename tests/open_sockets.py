@@ -23,22 +23,50 @@ def descriptors() -> int:
     return len(list(DESCRIPTORS.iterdir()))
 
 
-def leaves_nothing_open(do: Callable[[], object]) -> bool:
-    """Whether this process has no more descriptors open after `do` than before, once servers have closed their ends.
+def left_open(do: Callable[[], object]) -> list[str]:
+    """What this process has open after `do` and had not before, once servers have closed their ends of connections.
 
-    Of three times once: threads that earlier tests have left may open one meanwhile, but what leaves one open always
-    does.
+    Of three times the last: threads that earlier tests have left may open something meanwhile, but what leaves
+    something open always does.
     """
-    return any(_leaves_as_many(do) for _ in range(3))
+    left: list[str] = []
+    for _ in range(3):
+        left = _left_open(do)
+        if not left:
+            break
+    return left
 
 
-def _leaves_as_many(do: Callable[[], object]) -> bool:
-    before = descriptors()
+def _left_open(do: Callable[[], object]) -> list[str]:
+    before = dict(_open())
     do()
     end = time.monotonic() + CLOSING_SECONDS
-    while descriptors() > before and time.monotonic() < end:
+    while descriptors() > len(before) + 1 and time.monotonic() < end:  # one is that of the listing
         time.sleep(0.01)
-    return descriptors() <= before
+    if descriptors() <= len(before) + 1:
+        return []
+    return [_described(number, what) for number, what in _open() if before.get(number) != what]
+
+
+def _open() -> Iterator[tuple[int, str]]:
+    """The descriptors of this process, each with what it is: a path, or the kind and the inode."""
+    for entry in DESCRIPTORS.iterdir():
+        with suppress(OSError):  # that of this listing is closed by now, and so may others be
+            yield int(entry.name), str(entry.readlink())
+
+
+def _described(descriptor: int, what: str) -> str:
+    """What it is, and for a socket its ends."""
+    if not what.startswith("socket:"):
+        return what
+    with suppress(OSError):
+        sock = socket.socket(fileno=descriptor)
+        try:
+            ends = f"{sock.getsockname()} to {sock.getpeername()}"
+        finally:
+            sock.detach()
+        return f"{what} {ends}"
+    return what
 
 
 def listeners() -> frozenset[int]:

@@ -15,7 +15,7 @@ from popwatch.prober.resolver import FRESH_SECONDS, Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.closed_port import closed_port
 from tests.name_server import SERVFAIL, SILENT, NameServer, Zone
-from tests.open_sockets import leaves_nothing_open
+from tests.open_sockets import left_open
 
 AWS_LIMIT, LOST = 1024, 0.02
 """Packets a second that AWS's resolver takes from a network interface, and the share that is lost on the way."""
@@ -201,4 +201,4 @@ def test_no_socket_stays_open(server: ScriptedServer, truncates: bool) -> None:
             next(begun)
             begun.close()
 
-        assert leaves_nothing_open(run_and_give_up)
+        assert left_open(run_and_give_up) == []

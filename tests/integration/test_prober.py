@@ -27,7 +27,7 @@ from popwatch.prober.resolver import LookupResult, Name, Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.closed_port import closed_port
 from tests.name_server import NXDOMAIN, SERVFAIL, SILENT, NameServer, Zone
-from tests.open_sockets import leaves_nothing_open
+from tests.open_sockets import left_open
 from tests.stamping import stamping
 
 CANNOT_CONNECT, NO_ADDRESS = ErrorCode.CANNOT_CONNECT, ErrorCode.NO_ADDRESS
@@ -308,7 +308,7 @@ def test_a_fault_of_the_prober_costs_one_test(
             "good": True
         }
 
-    assert leaves_nothing_open(run_both)
+    assert left_open(run_both) == []
     [record] = [record for record in caplog.records if record.name == "popwatch.prober.loop"]
     assert "'bad'" in record.getMessage()
 
@@ -618,7 +618,7 @@ def test_nothing_is_left_open(server: ScriptedServer) -> None:
             next(interrupted)
             interrupted.close()
 
-    assert leaves_nothing_open(run_and_interrupt)
+    assert left_open(run_and_interrupt) == []
 
 
 def test_run_yields_while_nothing_comes(server: ScriptedServer) -> None:
@@ -729,7 +729,7 @@ class TestOneAddressSuffices:
             [outcome] = outcomes_at({"127.0.0.1": "silent", "127.0.0.2": "healthy"}, every=False)
             assert outcome.passed
 
-        assert leaves_nothing_open(run_at_two_addresses)
+        assert left_open(run_at_two_addresses) == []
 
     def test_silent_connects_are_named(self) -> None:
         """Addresses that do not answer the connect are named like others that fail."""

@@ -101,8 +101,8 @@ def check_times(value: object, now: datetime) -> None:
 
     Where such a time counted, nothing would be tested, sent or shown until then.
     """
-    find: Any = type(value)
-    _checker(find)(value, now)
+    kind: Any = type(value)
+    _checker(kind)(value, now)
 
 
 _Checker = Callable[[Any, datetime], None]
