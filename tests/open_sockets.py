@@ -7,49 +7,30 @@ the failure of whatever test runs then.
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISSOCK
 
 DESCRIPTORS = Path("/proc/self/fd")
 
-CLOSING_SECONDS = 60
-"""How long servers in this process may take to close their ends of connections, on a busy machine."""
+
+def descriptors() -> dict[int, str]:
+    """The descriptors that this process has open, each with what it is: a path, or the kind and the inode."""
+    return dict(_open())
 
 
-def descriptors() -> int:
-    """How many descriptors this process has open."""
-    return len(list(DESCRIPTORS.iterdir()))
-
-
-def left_open(do: Callable[[], object]) -> list[str]:
-    """What this process has open after `do` and had not before, once servers have closed their ends of connections.
-
-    Of three times the last: threads that earlier tests have left may open something meanwhile, but what leaves
-    something open always does.
-    """
-    left: list[str] = []
-    for _ in range(3):
-        left = _left_open(do)
-        if not left:
-            break
-    return left
-
-
-def _left_open(do: Callable[[], object]) -> list[str]:
-    before = dict(_open())
-    do()
-    end = time.monotonic() + CLOSING_SECONDS
-    while descriptors() > len(before) + 1 and time.monotonic() < end:  # one is that of the listing
+def left_open(before: Mapping[int, str], *, seconds: float = 300) -> list[str]:
+    """What this process has open and had not `before`, once servers have had so long to close their ends."""
+    end = time.monotonic() + seconds
+    while len(found := descriptors()) > len(before) and time.monotonic() < end:
         time.sleep(0.01)
-    if descriptors() <= len(before) + 1:
+    if len(found) <= len(before):
         return []
-    return [_described(number, what) for number, what in _open() if before.get(number) != what]
+    return [_described(number, what) for number, what in found.items() if before.get(number) != what]
 
 
 def _open() -> Iterator[tuple[int, str]]:
-    """The descriptors of this process, each with what it is: a path, or the kind and the inode."""
     for entry in DESCRIPTORS.iterdir():
         with suppress(OSError):  # that of this listing is closed by now, and so may others be
             yield int(entry.name), str(entry.readlink())

@@ -15,7 +15,7 @@ from popwatch.prober.resolver import FRESH_SECONDS, Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.closed_port import closed_port
 from tests.name_server import SERVFAIL, SILENT, NameServer, Zone
-from tests.open_sockets import left_open
+from tests.open_sockets import descriptors, left_open
 
 AWS_LIMIT, LOST = 1024, 0.02
 """Packets a second that AWS's resolver takes from a network interface, and the share that is lost on the way."""
@@ -193,12 +193,10 @@ def test_no_socket_stays_open(server: ScriptedServer, truncates: bool) -> None:
     port = server.listen("healthy")
     with NameServer({"pop.test": ["127.0.0.1"], "silent.test": SILENT}, truncates=truncates) as names:
         run(Prober(), targets(port, ["127.0.0.1"]))
-
-        def run_and_give_up() -> None:
-            prober = Prober(resolver=names.resolver(clock=lambda: 0.0), has_route=no_ipv6)
-            run(prober, targets(port, ["pop.test"]))
-            begun = prober.run(targets(port, ["silent.test"]))
-            next(begun)
-            begun.close()
-
-        assert left_open(run_and_give_up) == []
+        before = descriptors()
+        prober = Prober(resolver=names.resolver(clock=lambda: 0.0), has_route=no_ipv6)
+        run(prober, targets(port, ["pop.test"]))
+        begun = prober.run(targets(port, ["silent.test"]))
+        next(begun)
+        begun.close()
+        assert left_open(before, seconds=10) == []

@@ -27,7 +27,7 @@ from popwatch.prober.resolver import LookupResult, Name, Resolver
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
 from tests.closed_port import closed_port
 from tests.name_server import NXDOMAIN, SERVFAIL, SILENT, NameServer, Zone
-from tests.open_sockets import left_open
+from tests.open_sockets import descriptors, left_open
 from tests.stamping import stamping
 
 CANNOT_CONNECT, NO_ADDRESS = ErrorCode.CANNOT_CONNECT, ErrorCode.NO_ADDRESS
@@ -301,14 +301,11 @@ def test_a_fault_of_the_prober_costs_one_test(
     script = "silent" if method == "on_timer" else "healthy"
     bad = target(server.listen(script), "bad", host="bad.test", max_test_seconds=1)
     good = target(server.listen("healthy"), "good", host="good.test")
-
-    def run_both() -> None:
-        caplog.clear()
-        assert {name: found.passed for name, found in run(Prober(resolver=resolver(names)), [bad, good]).items()} == {
-            "good": True
-        }
-
-    assert left_open(run_both) == []
+    before = descriptors()
+    assert {name: found.passed for name, found in run(Prober(resolver=resolver(names)), [bad, good]).items()} == {
+        "good": True
+    }
+    assert left_open(before) == []
     [record] = [record for record in caplog.records if record.name == "popwatch.prober.loop"]
     assert "'bad'" in record.getMessage()
 
@@ -610,15 +607,13 @@ def test_nothing_is_left_open(server: ScriptedServer) -> None:
     targets = [target(port, str(port), max_test_seconds=1) for port in ports]
     prober = Prober()
     run(prober, targets)
-
-    def run_and_interrupt() -> None:
-        for _ in range(3):
-            run(prober, targets)
-            interrupted = prober.run(targets)
-            next(interrupted)
-            interrupted.close()
-
-    assert left_open(run_and_interrupt) == []
+    before = descriptors()
+    for _ in range(3):
+        run(prober, targets)
+        interrupted = prober.run(targets)
+        next(interrupted)
+        interrupted.close()
+    assert left_open(before) == []
 
 
 def test_run_yields_while_nothing_comes(server: ScriptedServer) -> None:
@@ -724,12 +719,10 @@ class TestOneAddressSuffices:
 
     def test_the_other_connection_is_closed(self) -> None:
         """What is still open when an address passes is closed at once."""
-
-        def run_at_two_addresses() -> None:
-            [outcome] = outcomes_at({"127.0.0.1": "silent", "127.0.0.2": "healthy"}, every=False)
-            assert outcome.passed
-
-        assert left_open(run_at_two_addresses) == []
+        before = descriptors()
+        [outcome] = outcomes_at({"127.0.0.1": "silent", "127.0.0.2": "healthy"}, every=False)
+        assert outcome.passed
+        assert left_open(before) == []
 
     def test_silent_connects_are_named(self) -> None:
         """Addresses that do not answer the connect are named like others that fail."""
