@@ -36,7 +36,7 @@ RESERVE_SECONDS = 20.0
 """Time at the end of an invocation, after its tests, for commits and alerts, AWS's retries included."""
 
 POSTURE_SECONDS = 30.0
-"""The most that posture tests take at the end of an invocation; what has not begun by then is not tested that day."""
+"""The most that posture tests take at the end of an invocation; what could not end by then is not tested that day."""
 
 POSTURE_DEADLINE = 4.0
 """Seconds for each connection of a posture test: one slow server must not take the time of all."""
@@ -153,7 +153,7 @@ def _publish_stats(headline: str, stats: InvocationStats) -> None:
         "Alerts": stats.alerts.total(),
         "Dropped": stats.dropped,
         "Inconclusive": stats.inconclusive,
-        "PlainMessages": stats.fallback_messages,
+        "PlainMessages": stats.fallback_messages,  # its name in the alarms of deployed stacks
     }
     _publish({name: count for name, count in rare.items() if count})
     _count_by("Failures", "error", stats.failures)

@@ -11,30 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from popwatch.model.serialization import serialize
-from tests.fast_outcomes import clock, function, given, handler
+from tests.fast_outcomes import clock, deployed, handler, settings
 
 __all__ = ["handler"]
 
 
-class FastQueue(function.BatchQueue):  # type: ignore[misc]
+class FastQueue(deployed.BatchQueue):  # type: ignore[misc]
     """The real queue, with delays in whole real seconds, as SQS takes them."""
 
     def send(self, work: Any, delay_seconds: int = 0) -> int:
-        return int(super().send(work, ceil(delay_seconds / given["speed"])))
+        return int(super().send(work, ceil(delay_seconds / settings["speed"])))
 
 
-class JournalingStore(function.Store):  # type: ignore[misc]
+class JournalingStore(deployed.Store):  # type: ignore[misc]
     """The real store, which adds each record that it committed to the journal."""
 
     def commit(self, record: Any, *expected: Any) -> Any:
         other = super().commit(record, *expected)
         if other is None:
             line = json.dumps(serialize(record)) + "\n"
-            with Path(given["journal"]).open("a", encoding="utf-8") as journal:
+            with Path(settings["journal"]).open("a", encoding="utf-8") as journal:
                 journal.write(line)  # one write, which O_APPEND keeps in one piece
         return other
 
 
-function._clock = clock.now
-function._sent_at = lambda _: None  # SQS goes by the real time
-function.BatchQueue, function.Store = FastQueue, JournalingStore
+deployed._clock = clock.now
+deployed._sent_at = lambda _: None  # SQS goes by the real time
+deployed.BatchQueue, deployed.Store = FastQueue, JournalingStore

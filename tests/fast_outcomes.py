@@ -13,13 +13,13 @@ from typing import Any
 
 from tests.fast_clock import SteppedClock
 
-given: dict[str, Any] = json.loads(os.environ["FAST_CLOCK"])
-clock = SteppedClock(**given["clock"])
-function: Any = import_module("check_targets")
-handler = function.handler
+settings: dict[str, Any] = json.loads(os.environ["FAST_CLOCK"])
+clock = SteppedClock(**settings["clock"])
+deployed: Any = import_module("check_targets")
+handler = deployed.handler
 
 
-class FastProber(function.Prober):  # type: ignore[misc]
+class FastProber(deployed.Prober):  # type: ignore[misc]
     """The real prober, over real sockets, whose outcomes bear the time of the test's clock."""
 
     def run(self, *targets: Any, **options: Any) -> Iterator[list[tuple[Any, Any]]]:
@@ -27,5 +27,5 @@ class FastProber(function.Prober):  # type: ignore[misc]
             yield [(target, replace(outcome, started_at=clock.now())) for target, outcome in arrivals]
 
 
-function.Prober = FastProber
-function._probe_postures = lambda *_: ()  # each is tested at a time of the real day
+deployed.Prober = FastProber
+deployed._probe_postures = lambda *_: ()  # each is tested at a time of the real day

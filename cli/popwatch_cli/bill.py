@@ -62,7 +62,7 @@ PLAIN_CONNECTIONS, TLS_CONNECTIONS = 2, 6
 """Connections of a posture test; assumed: servers of targets without TLS offer none. With it the other port counts."""
 
 POSTURE_BYTES = 35
-"""What a posture adds to a record: the name, and a digest of the offers of ordinary servers."""
+"""What a posture adds to a record: the name, and a summary of what ordinary servers offer."""
 
 POSTURE_CHANGES = 1
 """Assumed for each target: how often in a month its posture is another, and is written."""

@@ -32,7 +32,7 @@ OF_PEOPLE = (
 OF_LOGINS = ("login_changed", "password_changed", "credential_changed", "parameters_unavailable", "parameters_denied")
 """What only happens in installations whose targets log in."""
 
-ELSEWHERE = (*OF_LOGINS, "posture_changed")
+NOT_DRAWN = (*OF_LOGINS, "posture_changed")
 """What does not happen in usual installations."""
 
 QUIET = 0.02
@@ -81,9 +81,9 @@ class Rates:
 
     def draw(self, random: Random) -> "Rates":
         """Some of them often, some never: what hides behind one fault is met where there are few of the others."""
-        drawn = {name: getattr(self, name) for name in Rates.__slots__ if name not in ELSEWHERE}
+        drawn = {name: getattr(self, name) for name in Rates.__slots__ if name not in NOT_DRAWN}
         rates = {name: min(0.5, rate * random.choice(FACTORS)) for name, rate in drawn.items()}
-        return Rates(**rates | dict.fromkeys(ELSEWHERE, 0.0))
+        return Rates(**rates | dict.fromkeys(NOT_DRAWN, 0.0))
 
     def with_logins(self, random: Random) -> "Rates":
         """The same where targets log in."""

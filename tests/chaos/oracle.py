@@ -23,7 +23,7 @@ from tests.chaos.oracle_postures import POSTURE, Postures
 from tests.chaos.oracle_servers import Servers, reported, undelivered
 from tests.chaos.oracle_texts import wants_own_sms, wrong_texts
 from tests.chaos.oracle_times import Times
-from tests.chaos.record import NEVER, SKEW, Lifetime, Message, Record, Run, Test, runs
+from tests.chaos.record import NEVER, SKEW, CampaignRecord, Lifetime, Message, Run, Test, runs
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -40,7 +40,7 @@ class Oracle:
 
     def __init__(self, known: Sequence[facts.Fact], times: Sequence[datetime], *, simulated: bool = True) -> None:
         self._simulated = simulated
-        self.record = Record(known, times)
+        self.record = CampaignRecord(known, times)
         self.findings: list[Finding] = []
         self.counted: Counter[str] = Counter()
         self._of_target: dict[str, list[Message]] = defaultdict(list)
@@ -104,7 +104,7 @@ class Oracle:
             self._judge_ambiguous(run, [message for messages in downs for message in messages])
             return
         self.counted["outages"] += run.is_outage
-        self.counted["passed tests with which an outage went on"] += len(run.between) + len(run.row[:-1])
+        self.counted["passed tests with which an outage went on"] += len(run.between) + len(run.passes[:-1])
         failure_indexes = self._judge_downs(run, downs)
         self._judge_texts(run, said, failure_indexes)
         self._judge_recovered(
@@ -290,7 +290,7 @@ class Oracle:
 
     def _is_throttled_in(self, run: Run) -> bool:
         """Whether any test of a run came under the hold of too many messages: what is held counts as sent."""
-        return any(self._is_throttled_at(run.lifetime, test) for test in (*run.failed, *run.row))
+        return any(self._is_throttled_at(run.lifetime, test) for test in (*run.failed, *run.passes))
 
     def _is_throttled_at(self, lifetime: Lifetime, test: Test) -> bool:
         return any(hold.holds_at(test.order) for hold in self._throttled(lifetime))

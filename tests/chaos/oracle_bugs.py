@@ -296,7 +296,7 @@ OF_POSTURES: Mapping[str, Sequence[Patch]] = {
 }
 """These take an installation of days."""
 
-ELSEWHERE: Mapping[str, Sequence[Patch]] = {
+OUTSIDE_JUDGE: Mapping[str, Sequence[Patch]] = {
     "later alerts overtake": [(OutboxDelivery, "_follow_another", lambda *_: False)],
     "given back, and taken over by no one": [(OutboxDelivery, "take_over_from", lambda *_: None)],
     "left behind for ever": [(OutboxDelivery, "deliver_left_by_ended", lambda _, record, *__: record)],
@@ -314,7 +314,7 @@ ELSEWHERE: Mapping[str, Sequence[Patch]] = {
 def planted(name: str) -> Iterator[None]:
     """The product with a mistake."""
     patches = (
-        ELSEWHERE.get(name)
+        OUTSIDE_JUDGE.get(name)
         or OF_POSTURES.get(name)
         or [(where, "judge", IN_JUDGE[name]) for where in (committer, batch_tester)]
     )

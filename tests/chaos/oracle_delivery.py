@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tests.chaos.facts import Finding
-from tests.chaos.record import Message, Record, Test
+from tests.chaos.record import CampaignRecord, Message, Test
 
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
     """Judges the deliveries of a run; `messages` are those about each target."""
 
-    record: Record
+    record: CampaignRecord
     messages: dict[str, list[Message]]
     simulated: bool
     _sent: dict[str, list[tuple[Test, Message, str]]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from math import ceil
 
-from tests.chaos.record import Message, Record, Run, Test
+from tests.chaos.record import CampaignRecord, Message, Run, Test
 
 TICK_TO_TEST = timedelta(seconds=75)
 """Last good may be the time of a tick, so about a minute before the test."""
@@ -116,7 +116,7 @@ def span(text: str) -> tuple[float, float]:
     return seconds, seconds + min(least, shown)
 
 
-def wrong_figures(record: Record, run: Run, message: Message, failure_indexes: Sequence[int]) -> Iterator[str]:
+def wrong_figures(record: CampaignRecord, run: Run, message: Message, failure_indexes: Sequence[int]) -> Iterator[str]:
     """Each figure of a message about a run that is not what the servers' log says."""
     said, what = figures_of(message.text), f"{message.event} {message.number} of {run.since:%Y-%m-%d %H:%M:%S}"
     if message.summary:
@@ -188,18 +188,18 @@ def _wrong_in_recovered(run: Run, said: Figures, failure_indexes: Sequence[int])
         yield f"failures, more in maintenance, passed between them, alerts are {counts}, not {true}"
     confirmed = run.confirmed
     assert confirmed is not None
-    expected = (None, None) if len(run.row) == 1 else (confirmed.began.replace(microsecond=0), len(run.row))
+    expected = (None, None) if len(run.passes) == 1 else (confirmed.began.replace(microsecond=0), len(run.passes))
     if (said.confirmed_at, said.confirmed_by) not in {expected, *([(None, None)] if said.held_back else [])}:
         yield f"confirmed at {said.confirmed_at} by {said.confirmed_by} tests, not {expected}"
 
 
-def _is_dropped(record: Record, test: Test) -> bool:
+def _is_dropped(record: CampaignRecord, test: Test) -> bool:
     """Whether a test was given back, or one of its tick or a later one had been committed before it was made."""
     before = [one for one in record.tests[test.target] if one is not test and one.committed < test.made_order]
     return record.was_given_back(test) or any(one.tick >= test.tick for one in before)
 
 
-def _wrong_last_good(record: Record, run: Run, said: Figures) -> Iterator[str]:
+def _wrong_last_good(record: CampaignRecord, run: Run, said: Figures) -> Iterator[str]:
     before = [
         test
         for test in record.tests[run.lifetime.target]

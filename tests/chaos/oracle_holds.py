@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tests.chaos import facts
-from tests.chaos.record import SKEW, Message, Record, Run, Test
+from tests.chaos.record import SKEW, CampaignRecord, Message, Run, Test
 
 SECOND = timedelta(seconds=1)
 
@@ -33,7 +33,7 @@ def among(held: Iterable[bool]) -> Certainty:
 class Holds:
     """The holds of a run's record; `messages` are those that were sent, by target."""
 
-    def __init__(self, record: Record, messages: dict[str, list[Message]]) -> None:
+    def __init__(self, record: CampaignRecord, messages: dict[str, list[Message]]) -> None:
         self._record, self._messages = record, messages
 
     def full_hold(self, test: Test) -> Certainty:

@@ -16,7 +16,7 @@ from math import ceil
 from tests.chaos import facts
 from tests.chaos.facts import Finding, LoginTried, Policy
 from tests.chaos.oracle_times import MINUTE, SLACK, Times, longest_test, longest_time
-from tests.chaos.record import SKEW, Record
+from tests.chaos.record import SKEW, CampaignRecord
 from tests.chaos.record_logins import MAX_REFUSALS, REFUSALS, Logins
 
 ACCEPTED = ("accepted", "in-use")
@@ -46,7 +46,7 @@ _SINCE = re.compile(r"Since (\d{4}-\d\d-\d\d \d\d:\d\d) UTC no target logs in")
 class LoginRules:
     """Judges the logins of a run; `times` knows when nothing of weight went wrong, `counted` what was judged."""
 
-    record: Record
+    record: CampaignRecord
     times: Times
     counted: Counter[str]
 
@@ -71,7 +71,7 @@ class LoginRules:
             yield from self._judge_dead(server)
         for name in self.logins.changes:
             yield from self._judge_stored(name)
-            yield from self._judge_told(name)
+            yield from self._judge_notified(name)
 
     # ---- attempts
 
@@ -160,7 +160,7 @@ class LoginRules:
             elif first is not text and self._is_unexplained(first):
                 yield Finding("sent twice", text.order, target, f"{text.subject}, stored at {at}")
 
-    def _judge_told(self, name: str) -> Iterator[Finding]:
+    def _judge_notified(self, name: str) -> Iterator[Finding]:
         """Those who read emails are notified at once of a credential that two servers in a row have called wrong.
 
         Also after a refusal without a code by the same one, of which another message may have been sent.

@@ -17,7 +17,7 @@ from itertools import pairwise
 from tests.chaos import facts
 from tests.chaos.facts import Finding
 from tests.chaos.oracle_holds import Holds
-from tests.chaos.record import NEVER, SKEW, Message, Record, Test
+from tests.chaos.record import NEVER, SKEW, CampaignRecord, Message, Test
 
 POSTURE = "posture"
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -134,13 +134,13 @@ def merged(before: Answers, now: Answers) -> dict[str, object]:
 
 
 def _kept(known: Answers) -> Answers:
-    """What a digest has of answers: not why STLS or a chain is of no use, and nothing of a port that is closed."""
+    """What a summary has of answers: not why STLS or a chain is of no use, and nothing of a port that is closed."""
     chain = {"chain": bool(known["chain"])} if "chain" in known else {}
     return {name: it for name, it in known.items() if it is not None and name != "stls_reason"} | chain
 
 
 def _says_something(kept: str) -> bool:
-    """Whether a digest has any answer: a server that greets may leave all of them open."""
+    """Whether a summary has any answer: a server that greets may leave all of them open."""
     head, in_clear, in_tls, ports, *_ = kept.split(".")
     return any(it.strip("-") for it in (head[1:], in_clear, in_tls, ports))
 
@@ -230,7 +230,7 @@ class Postures:
     """Judges postures and the messages about them."""
 
     def __init__(
-        self, record: Record, messages: Mapping[str, Sequence[Message]], holds: Holds, counted: Counter[str]
+        self, record: CampaignRecord, messages: Mapping[str, Sequence[Message]], holds: Holds, counted: Counter[str]
     ) -> None:
         self._record, self._messages, self._holds, self._counted = record, messages, holds, counted
         self._tested = {(it.invocation, it.target, it.tick): it for it in record.facts if isinstance(it, facts.Tested)}

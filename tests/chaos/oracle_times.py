@@ -14,7 +14,7 @@ from math import ceil
 
 from tests.chaos import facts
 from tests.chaos.facts import Finding, Policy
-from tests.chaos.record import NEVER, SKEW, STALE, Lifetime, Message, Record, Test
+from tests.chaos.record import NEVER, SKEW, STALE, CampaignRecord, Lifetime, Message, Test
 
 MINUTE = timedelta(minutes=1)
 LONGEST_TEST = timedelta(seconds=10)
@@ -47,7 +47,7 @@ FEW_CHANGES = 4
 class Times:
     """Judges the times of a run; `messages` are those about each target, `counted` what was judged."""
 
-    record: Record
+    record: CampaignRecord
     messages: dict[str, list[Message]]
     counted: Counter[str]
 

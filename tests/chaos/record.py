@@ -170,7 +170,7 @@ class Run:
     failed: list[Test]
     uncounted: list[Test]
     """Those that failed in maintenance since the last passed test before it."""
-    row: list[Test]
+    passes: list[Test]
     """Its newest passed tests, without a failed one after them."""
     between: list[Test]
     """The passed tests of rows that a failed one cut off."""
@@ -180,18 +180,18 @@ class Run:
 
     @property
     def end(self) -> Test | None:
-        """The passed test that ended it: the first of the row."""
-        return self.row[0] if self.ended else None
+        """The passed test that ended it: the first of them."""
+        return self.passes[0] if self.ended else None
 
     @property
     def confirmed(self) -> Test | None:
-        """The passed test with which it is known that it has ended: the last of the row."""
-        return self.row[-1] if self.ended else None
+        """The passed test with which it is known that it has ended: the last of them."""
+        return self.passes[-1] if self.ended else None
 
     @property
     def unambiguous(self) -> bool:
         """Whether it is certain which of its tests count."""
-        tests = (*self.failed, *self.uncounted, *self.row, *self.between)
+        tests = (*self.failed, *self.uncounted, *self.passes, *self.between)
         return not self.doubtful and all(test.unambiguous for test in tests)
 
     @property
@@ -216,7 +216,7 @@ class Run:
         return self.failed[0].began
 
 
-class Record:
+class CampaignRecord:
     """Everything that happened in a run."""
 
     def __init__(self, known: Iterable[facts.Fact], times: Sequence[datetime]) -> None:
@@ -461,9 +461,9 @@ def runs(lifetime: Lifetime) -> list[Run]:
         if test.passed and present:
             if test.committed == NEVER:  # another test has overtaken it
                 continue
-            present.row.append(test)
+            present.passes.append(test)
             needed = test.policy.passes_per_recovery if present.is_certain_outage else 1
-            present.ended = len(present.row) >= needed
+            present.ended = len(present.passes) >= needed
             if present.ended:
                 passes = _passes(0, test) if present.is_outage and not present.is_certain_outage else None
                 passes = 0 if test.may_end_run else passes
@@ -472,8 +472,8 @@ def runs(lifetime: Lifetime) -> list[Run]:
             uncounted, passes = [], _passes(passes, test)
         else:
             if present:
-                present.between += present.row
-                present.row.clear()
+                present.between += present.passes
+                present.passes.clear()
             passes = passes and 0
             if not test.counts:
                 uncounted.append(test)

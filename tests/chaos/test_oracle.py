@@ -94,7 +94,7 @@ def test_a_test_that_changed_nothing_was_committed_if_who_made_it_had_nothing_le
     """One that died, or gave the test back to the queue, may not have."""
     (test,) = lifetime_of("?").tests
     back: list[Fact] = [Requeued(0, test.invocation, test.target)] if given_back else []
-    known = record.Record([*back, Ended(1, test.invocation, how, BEGIN)], [BEGIN] * 2)
+    known = record.CampaignRecord([*back, Ended(1, test.invocation, how, BEGIN)], [BEGIN] * 2)
     assert (known.committed_by_its_end(test) != NEVER) is certain
 
 
@@ -113,7 +113,9 @@ def test_a_deadline_that_is_written_as_it_was_changes_no_target(login: str, dead
     policy, later = Policy(2, login=login), BEGIN + timedelta(minutes=10)
     written = Configured(1, "mail-1", later, policy, connection_fields=(("max_test_seconds", deadline),))
     times = [BEGIN, later, later + timedelta(hours=1)]
-    known = record.Record([Configured(0, "mail-1", BEGIN, policy), written, Ended(2, 0, "well", times[-1])], times)
+    known = record.CampaignRecord(
+        [Configured(0, "mail-1", BEGIN, policy), written, Ended(2, 0, "well", times[-1])], times
+    )
     found = list(Times(known, {}, Counter())._judge_changes("mail-1"))
     assert [one.kind for one in found] == ["not tested"] * waits
 
@@ -135,7 +137,7 @@ def test_who_sends_what_was_left_on_one_topic_sends_what_is_behind_it(earlier: s
     before = [published(3, by, "history", earlier)] if earlier else []
     sent = published(4, 2, "alert", "down/1/2026-03-01 21:00:00")
     ends = [Ended(1, 1, "well", BEGIN), Ended(2, 3, "well", BEGIN), Ended(5, 2, "well", BEGIN)]
-    known = record.Record([*ends, *before, sent], [BEGIN] * 6)
+    known = record.CampaignRecord([*ends, *before, sent], [BEGIN] * 6)
     judge = Deliveries(known, {"mail-1": known.messages}, simulated=True)
     found = list(judge.judge(test, known.messages[-1:], "down 1"))
     assert [one.kind for one in found] == ["alert late"] * late
@@ -158,7 +160,9 @@ def test_who_claims_a_doubled_message_first_sends_for_both(claimed_by: int | Non
         Ended(6, 2, how, BEGIN),
     ]
     later = Judged(7, 4, "mail-1", 3, test.tick, BEGIN, "down", 1, 1, (), True)
-    known = record.Record([*ends, *claim, later, published(8, 4, "alert", "down/1/2026-03-01 21:00:00")], [BEGIN] * 9)
+    known = record.CampaignRecord(
+        [*ends, *claim, later, published(8, 4, "alert", "down/1/2026-03-01 21:00:00")], [BEGIN] * 9
+    )
     known.tests["mail-1"] = [test, *tests[1:]]
     judge = Deliveries(known, {"mail-1": known.messages}, simulated=True)
     found = list(judge.judge(test, known.messages, "down 1"))
@@ -172,7 +176,7 @@ def test_who_has_the_rest_of_an_earlier_alert_sends_what_comes_behind_it(time: s
     ends: list[Fact] = [Ended(3, 1, "well", BEGIN), Ended(6, 2, "killed", BEGIN)]
     sent = published(4, 2, "alert", "down/1/2026-03-01 21:00:00")
     rest = published(5, 2, "history", f"down/1/2026-03-01 {time}")
-    known = record.Record([*ends, sent, rest], [BEGIN] * 7)
+    known = record.CampaignRecord([*ends, sent, rest], [BEGIN] * 7)
     known.tests["mail-1"] = [test]
     judge = Deliveries(known, {"mail-1": known.messages}, simulated=True)
     found = list(judge.judge(test, [known.messages[0]], "down 1"))

@@ -12,7 +12,7 @@ from tests.chaos.engine import Engine, Process, Task
 from tests.chaos.facts import Policy
 from tests.chaos.oracle_logins import LoginRules, login_interval
 from tests.chaos.oracle_times import Times
-from tests.chaos.record import Lifetime, Record, _without_login
+from tests.chaos.record import CampaignRecord, Lifetime, _without_login
 from tests.chaos.record_logins import Meaning
 
 BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
@@ -43,7 +43,7 @@ def rules_of(attempts: str, minutes_apart: float = 5.0, *, targets: int = 1, bat
         what = number, f"mail-{number % targets}", "mail", "shared", 1, attempt == "a", ANSWERS[attempt]
         add(facts.LoginTried(len(known), *what, codes=True), at)
         add(facts.Ended(len(known), number, "well", at), at)
-    happened = Record(known, times)
+    happened = CampaignRecord(known, times)
     return LoginRules(happened, Times(happened, {}, Counter()), Counter())
 
 

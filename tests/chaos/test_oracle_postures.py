@@ -12,7 +12,7 @@ from tests.chaos.facts import Fact, Policy, PostureAsked, PostureKept, Published
 from tests.chaos.faults import FaultLog, Faults, Rates
 from tests.chaos.oracle_holds import Holds
 from tests.chaos.oracle_postures import Appeared, Change, Postures, got_worse, merged
-from tests.chaos.record import NEVER, Message, Record
+from tests.chaos.record import NEVER, CampaignRecord, Message
 
 BEGIN = datetime(2026, 3, 1, 21, tzinfo=UTC)
 ALL: dict[str, Any] = postures.Offered().answers(implicit=False)
@@ -88,7 +88,7 @@ def test_what_was_mended_before_its_test_was_committed_is_not_alerted(ended: int
     """Its message comes with a test that was committed as fact 8."""
     test = record.Test("mail-1", 5, BEGIN, 1, BEGIN, True, Policy(), committed=8)
     words = PublishedText(10, 1, "alert", "", "", {}, answered=True)
-    known = Record([], [BEGIN])
+    known = CampaignRecord([], [BEGIN])
     known.tests["mail-1"] = [test]
     judge = Postures(known, {}, Holds(known, {}), Counter())
     message = Message(words, BEGIN, "mail-1", "posture", 0, BEGIN, "")
@@ -115,9 +115,9 @@ def test_what_was_mended_before_its_test_was_committed_is_not_alerted(ended: int
 def test_of_a_server_that_leaves_all_open_only_that_is_kept(
     answers: tuple[tuple[str, object], ...] | None, kept: str, invented: bool
 ) -> None:
-    """docs/posture.md, "Once a day": the first posture may have no answer, and then its digest has none."""
+    """docs/posture.md, "Once a day": the first posture may have no answer, and then its summary has none."""
     asked: list[Fact] = [] if answers is None else [PostureAsked(0, 1, "mail-1", BEGIN, "mail-1 110 False", answers)]
-    known = Record([], [BEGIN] * 2)
+    known = CampaignRecord([], [BEGIN] * 2)
     judge = Postures(known, {}, Holds(known, {}), Counter())
     judge._follow("mail-1", [*asked, PostureKept(1, 1, "mail-1", kept)])
     assert [one.kind for one in judge.findings] == ["posture invented"] * invented

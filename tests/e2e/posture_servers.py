@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from popwatch.model.fields import TlsMode
-from popwatch.model.posture import PostureIssue
+from popwatch.model.posture import PostureFindingKind
 from popwatch.model.targets import parse_target
 from popwatch_cli.local.stack import free_port
 from tests import chains
@@ -60,7 +60,7 @@ class Server:
     program: Path
     tls: TlsMode = TlsMode.NONE
     lacks: Mapping[str, str] = field(default_factory=dict)
-    also: Mapping[str, PostureIssue] = field(default_factory=dict)
+    also: Mapping[str, PostureFindingKind] = field(default_factory=dict)
 
     @property
     def missing(self) -> str:
@@ -86,7 +86,7 @@ SERVERS = (
         "nginx",
         Path("/usr/lib/nginx/modules/ngx_mail_module.so"),
         lacks={"certificate damaged": _NO_START, "mechanism removed": "PLAIN and LOGIN go together"},
-        also={"STLS off": PostureIssue.PLAINTEXT_LOGIN},
+        also={"STLS off": PostureFindingKind.PLAINTEXT_LOGIN},
     ),
     Server(
         "perdition",

@@ -18,7 +18,16 @@ from popwatch.decisions.judging import judge
 from popwatch.decisions.posture_tests import with_posture
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import Outcome, Phase
-from popwatch.model.posture import NO, PLAIN_TEXT, YES, Posture, PostureFinding, PostureIssue, pending_finding, worse
+from popwatch.model.posture import (
+    NO,
+    PLAIN_TEXT,
+    YES,
+    Posture,
+    PostureFinding,
+    PostureFindingKind,
+    pending_finding,
+    worse,
+)
 from popwatch.model.targets import Target, parse_target
 from popwatch.prober.posture import probe_postures
 from popwatch_cli.local.scripted_pop3 import ScriptedServer
@@ -53,17 +62,17 @@ REASON_SHOWN = "plain-text-on-tls-port"
 GOOD = Setup()
 SIBLING_PORT = free_port(0)
 SWITCHES = {
-    "STLS off": (replace(GOOD, stls=False), [PostureIssue.STLS_GONE]),
-    "certificate damaged": (replace(GOOD, damaged=True), [PostureIssue.STLS_GONE]),
-    "plaintext allowed": (replace(GOOD, plaintext=True), [PostureIssue.PLAINTEXT_LOGIN]),
-    "mechanism removed": (replace(GOOD, mechanisms=("PLAIN",)), [PostureIssue.MECHANISM_REMOVED]),
-    "weak mechanism": (replace(GOOD, mechanisms=(*GOOD.mechanisms, "CRAM-MD5")), [PostureIssue.WEAK_MECHANISM]),
-    "capability removed": (replace(GOOD, capabilities=("TOP", "USER")), [PostureIssue.CAPABILITY_REMOVED]),
-    "TLS 1.0 on": (replace(GOOD, lowest="1.0"), [PostureIssue.TLS_1_0, PostureIssue.TLS_1_1]),
-    "TLS 1.1 on": (replace(GOOD, lowest="1.1"), [PostureIssue.TLS_1_1]),
-    "certificate swapped": (replace(GOOD, shown=OF_ANOTHER_NAME), [PostureIssue.CHAIN]),
-    "chain cut": (replace(GOOD, whole=False), [PostureIssue.CHAIN]),
-    "certificate not reloaded": (GOOD, [PostureIssue.NOT_RELOADED]),
+    "STLS off": (replace(GOOD, stls=False), [PostureFindingKind.STLS_GONE]),
+    "certificate damaged": (replace(GOOD, damaged=True), [PostureFindingKind.STLS_GONE]),
+    "plaintext allowed": (replace(GOOD, plaintext=True), [PostureFindingKind.PLAINTEXT_LOGIN]),
+    "mechanism removed": (replace(GOOD, mechanisms=("PLAIN",)), [PostureFindingKind.MECHANISM_REMOVED]),
+    "weak mechanism": (replace(GOOD, mechanisms=(*GOOD.mechanisms, "CRAM-MD5")), [PostureFindingKind.WEAK_MECHANISM]),
+    "capability removed": (replace(GOOD, capabilities=("TOP", "USER")), [PostureFindingKind.CAPABILITY_REMOVED]),
+    "TLS 1.0 on": (replace(GOOD, lowest="1.0"), [PostureFindingKind.TLS_1_0, PostureFindingKind.TLS_1_1]),
+    "TLS 1.1 on": (replace(GOOD, lowest="1.1"), [PostureFindingKind.TLS_1_1]),
+    "certificate swapped": (replace(GOOD, shown=OF_ANOTHER_NAME), [PostureFindingKind.CHAIN]),
+    "chain cut": (replace(GOOD, whole=False), [PostureFindingKind.CHAIN]),
+    "certificate not reloaded": (GOOD, [PostureFindingKind.NOT_RELOADED]),
 }
 
 
@@ -141,7 +150,7 @@ def _shown(it: PostureFinding, sibling: int) -> str:
     if it.about == PLAIN_TEXT:  # Dovecot's sentence in plain text may come with its reply to STLS, or after it
         it = pending_finding(f"{it.kind}:{REASON_SHOWN}") or it
     text = f"{it.text} {it.action} ({it.source})".replace(str(sibling), str(SIBLING_SHOWN))
-    return text.replace(f"({it.about})", f"({REASON_SHOWN})") if it.kind is PostureIssue.STLS_GONE else text
+    return text.replace(f"({it.about})", f"({REASON_SHOWN})") if it.kind is PostureFindingKind.STLS_GONE else text
 
 
 def alerts(target: Target, before: Posture, changed: Posture) -> list[PostureFinding]:
@@ -203,7 +212,7 @@ def test_a_certificate_that_is_gone_at_cyrus() -> None:
             found.append(posture_of(target))
     before, changed = found
     [alert] = alerts(target, before, changed)
-    assert (before.stls, alert.kind, alert.about) == (YES, PostureIssue.STLS_GONE, "listed")
+    assert (before.stls, alert.kind, alert.about) == (YES, PostureFindingKind.STLS_GONE, "listed")
     assert "[SYS/PERM]" in changed.tls_problem
 
 

@@ -28,7 +28,7 @@ from popwatch.model.posture import (
     Answer,
     CapaReply,
     Posture,
-    PostureIssue,
+    PostureFindingKind,
     Sibling,
     findings,
     parse_summary,
@@ -439,7 +439,9 @@ def test_a_sibling_with_a_newer_certificate(server: ScriptedServer, served: Serv
     assert [(it.port, it.certificate is not None) for it in before.siblings] == [(sibling, True)]
     assert findings(before) == []
     other.show(certificate(days=(-1, 89)))
-    assert [(it.kind, it.about) for it in worse(before.summary, ask())] == [(PostureIssue.NOT_RELOADED, str(sibling))]
+    assert [(it.kind, it.about) for it in worse(before.summary, ask())] == [
+        (PostureFindingKind.NOT_RELOADED, str(sibling))
+    ]
     server.play(sibling, "refused")
     closed = ask()
     assert [(it.certificate, it.reason) for it in closed.siblings] == [(None, "refused")]
@@ -449,8 +451,8 @@ def test_a_sibling_with_a_newer_certificate(server: ScriptedServer, served: Serv
 Named = tuple[str, list[str]]
 """What the subject of a certificate is called, and its DNS names and IP addresses."""
 
-NOT_RELOADED = [PostureIssue.NOT_RELOADED]
-OTHER_NAMES: dict[str, tuple[Named, Named, list[PostureIssue]]] = {
+NOT_RELOADED = [PostureFindingKind.NOT_RELOADED]
+OTHER_NAMES: dict[str, tuple[Named, Named, list[PostureFindingKind]]] = {
     "neither is called anything": (("", [NAME]), ("", ["smtp.example.net"]), []),
     "renewed without a common name": ((NAME, [NAME]), ("", [NAME.upper()]), NOT_RELOADED),
     "another order of the same names": ((NAME, [NAME, "b.test"]), ("b.test", ["b.test", NAME]), NOT_RELOADED),
@@ -468,7 +470,7 @@ OTHER_NAMES: dict[str, tuple[Named, Named, list[PostureIssue]]] = {
 
 @pytest.mark.parametrize(("own", "other", "expected"), OTHER_NAMES.values(), ids=OTHER_NAMES)
 def test_a_sibling_is_compared_by_its_names(
-    server: ScriptedServer, tmp_path: Path, own: Named, other: Named, expected: list[PostureIssue]
+    server: ScriptedServer, tmp_path: Path, own: Named, other: Named, expected: list[PostureFindingKind]
 ) -> None:
     """Not by what its subject is called: each name and address of the server's certificate is one of it."""
     ports = []
@@ -480,11 +482,11 @@ def test_a_sibling_is_compared_by_its_names(
         shown.show(made(_subject(called), None, MIDDLE, extensions, days=(begins, begins + 90)))
         ports.append(server.listen("offers:secure", tls=shown.context))
     found = posture_of(target(ports[0], tls="implicit", siblings=ports[1:]))
-    assert [it for it in kinds(found) if it != PostureIssue.CHAIN] == expected
+    assert [it for it in kinds(found) if it != PostureFindingKind.CHAIN] == expected
     assert not any(it.is_same for it in found.siblings)
 
 
-SIGNED: dict[str, tuple[CertifiedKey | None, tuple[int, int], list[PostureIssue]]] = {
+SIGNED: dict[str, tuple[CertifiedKey | None, tuple[int, int], list[PostureFindingKind]]] = {
     "renewed": (MIDDLE, (-1, 89), NOT_RELOADED),
     "self-signed": (None, (-1, 89), []),
     "not valid yet": (MIDDLE, (1, 91), []),
@@ -517,7 +519,7 @@ def test_a_self_signed_sibling_of_a_self_signed_server(server: ScriptedServer, t
         shown.show(made(NAME, None, None, chains.server(), days=days))
         ports.append(server.listen("offers:secure", tls=shown.context))
     found = posture_of(target(ports[0], tls="implicit", siblings=ports[1:]))
-    assert kinds(found) == [PostureIssue.CHAIN, *NOT_RELOADED]
+    assert kinds(found) == [PostureFindingKind.CHAIN, *NOT_RELOADED]
 
 
 def _subject(called: str) -> x509.Name:
@@ -533,7 +535,7 @@ def test_the_other_port_of_pop3() -> None:
 
 @pytest.mark.parametrize("script", ["silent", "flood", "offers:endless", "reset", "close", "error", "hostile", "imap"])
 def test_hostile_servers_are_bounded(server: ScriptedServer, served: Served, script: str) -> None:
-    """A posture comes in the end, whatever the server does, and its digest has at most 100 bytes."""
+    """A posture comes in the end, whatever the server does, and its summary has at most 100 bytes."""
     port = server.listen(script, stls=served.context)
     found = posture_of(target(port, max_test_seconds=1))
     assert len(str(found.summary).encode()) <= 100
@@ -717,7 +719,7 @@ def test_the_page_of_the_docs_names_everything(server: ScriptedServer) -> None:
     """Each kind of finding and each name of the JSON, and no others."""
     page = (Path(__file__).parents[2] / "docs" / "posture.md").read_text()
     found, _, json_part = page.partition("\n## As JSON\n")
-    assert re.findall(r"^\| `([a-z0-9-]+)` \|", found, re.MULTILINE) == list(PostureIssue)
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", found, re.MULTILINE) == list(PostureFindingKind)
     rows = re.findall(r"^\| (`.+?) \|", json_part, re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert documented == set(json.loads(command(f"127.0.0.1:{server.listen('refused')}", "--json")[1]))

@@ -12,7 +12,7 @@ from popwatch.decisions.batches import Batch
 from popwatch.decisions.posture_tests import is_posture_due
 from popwatch.model.health import Health, State
 from popwatch.model.outcomes import ErrorCode
-from popwatch.model.posture import NO, YES, Posture, PostureChange, faults_of, parse_summary
+from popwatch.model.posture import NO, YES, Posture, PostureChange, finding_names, parse_summary
 from popwatch.model.records import EventKind
 from popwatch.model.targets import Target, parse_target
 from popwatch.sweep.sweep import InvocationStats
@@ -70,7 +70,7 @@ def test_worse_is_alerted_and_kept(world: World) -> None:
     health = world.store.read_records()[1][NAME].health
     kept = parse_summary(health.posture)
     assert kept
-    assert faults_of(kept) == ["stls-gone", "plaintext-login-allowed"]
+    assert finding_names(kept) == ["stls-gone", "plaintext-login-allowed"]
     assert health.posture_pending == ()
     assert world.state(NAME) == "up"
     changes = [event.what for event in world.store.read_events(NAME, kinds=[EventKind.POSTURE])]

@@ -177,7 +177,7 @@ def test_logins_of_policies() -> None:
 
 
 def test_what_a_posture_adds_to_a_record() -> None:
-    """The name and the digest of an ordinary server's offers, with either kind of TLS, take no more than that."""
+    """The name and the summary of an ordinary server's offers, with either kind of TLS, take no more than that."""
     clear = frozenset({"CAPA", "TOP", "UIDL", "RESP-CODES", "PIPELINING", "AUTH-RESP-CODE", "STLS", "SASL"})
     secure = clear - {"STLS"} | {"USER", "SASL PLAIN", "SASL LOGIN"}
     starttls = PostureSummary(YES, NO, NO, NO, YES, clear, secure, {995: False}, "00ff")

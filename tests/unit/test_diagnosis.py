@@ -76,7 +76,7 @@ STOPS = {
     FindingKind.SCHEDULE_GONE, FindingKind.SCHEDULE_OFF, FindingKind.SCHEDULE_CHANGED, FindingKind.FUNCTION_GONE,
     FindingKind.FUNCTION_NOT_ACTIVE, FindingKind.FUNCTION_DRIFTED, FindingKind.METRICS_DROPPED,
     FindingKind.FUNCTION_STOPPED, FindingKind.BATCHES_GONE, FindingKind.BATCHES_OFF, FindingKind.QUEUE_GONE,
-    FindingKind.NO_SWEEP, FindingKind.SWEEPS_STOPPED, FindingKind.SWEEPS_AHEAD, FindingKind.TABLE_GONE,
+    FindingKind.NO_SWEEP, FindingKind.SWEEPS_STOPPED, FindingKind.CHECKPOINT_DAMAGED, FindingKind.TABLE_GONE,
     FindingKind.TABLE_NOT_ACTIVE, FindingKind.TABLE_KEY, FindingKind.TOPIC_GONE, FindingKind.TOPIC_DENIES,
     FindingKind.NO_SUBSCRIPTION, FindingKind.NONE_CONFIRMED, FindingKind.UNREPORTED, FindingKind.SMS_SPENT,
     FindingKind.BAD_FIELD, FindingKind.OVERDUE, FindingKind.ALERTS_PENDING,

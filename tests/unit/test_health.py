@@ -1,4 +1,4 @@
-"""`judge`: the reference table of the functional model, each edge of the states, and invariants over any history."""
+"""`judge`: the table of states that docs/outages.md has, each edge of the states, and invariants over any history."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -11,7 +11,7 @@ from popwatch.model.targets import Target
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 PASSED = Outcome(NOW, Phase.QUIT, rtt_ms=1.0)
-LOST = Outcome(NOW, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "connect-timed-out")
+UNREACHABLE = Outcome(NOW, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "connect-timed-out")
 REFUSED = Outcome(NOW, Phase.CONNECT, ErrorCode.CANNOT_CONNECT, "refused")
 
 
@@ -23,7 +23,7 @@ def after(passed: int, lost: int, expected: int | None = None) -> NetworkFaultDe
     """The detector after so many outcomes of targets that passed before."""
     detector = NetworkFaultDetector(passed + lost if expected is None else expected)
     for number in range(passed + lost):
-        detector.add(target(number), PASSED if number < passed else LOST)
+        detector.add(target(number), PASSED if number < passed else UNREACHABLE)
     return detector
 
 
@@ -50,7 +50,7 @@ def test_one_network_is_theirs() -> None:
     """Servers of two networks may well fail together."""
     detector = NetworkFaultDetector(10)
     for number in range(10):
-        detector.add(Target(f"t{number}", "", f"192.0.{number % 2}.9"), LOST)
+        detector.add(Target(f"t{number}", "", f"192.0.{number % 2}.9"), UNREACHABLE)
     assert detector.cause is not FaultCause.MONITOR_NETWORK
 
 
@@ -69,7 +69,7 @@ def test_answers_of_servers_are_no_failures_of_the_network() -> None:
 def test_reference_hosts_decide_for_small_fleets(reached: bool | None, cause: FaultCause) -> None:
     """With one failing target nothing is decided until a reference host has answered."""
     detector = NetworkFaultDetector(1, awaits_references=True, references_reached=reached)
-    detector.add(target(1), LOST)
+    detector.add(target(1), UNREACHABLE)
     assert detector.cause is cause
 
 
@@ -77,7 +77,7 @@ def test_reference_hosts_decide_for_small_fleets(reached: bool | None, cause: Fa
     ("outcome", "expected"),
     [
         (PASSED, False),
-        (LOST, True),
+        (UNREACHABLE, True),
         (REFUSED, False),
         (Outcome(NOW, Phase.DNS, ErrorCode.NO_ADDRESS, "dns-failure"), True),
         (Outcome(NOW, Phase.DNS, ErrorCode.NO_ADDRESS, "no-such-name"), False),
@@ -93,7 +93,7 @@ def test_reference_is_reached_by_any_answer() -> None:
     """A web server that says nothing to a POP3 test is reached, and so is one that refuses."""
     assert has_been_reached(Outcome(NOW, Phase.GREETING, ErrorCode.TIMED_OUT, "no-greeting"))
     assert has_been_reached(REFUSED)
-    assert not has_been_reached(LOST)
+    assert not has_been_reached(UNREACHABLE)
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_reference_is_reached_by_any_answer() -> None:
 )
 def test_networks(host: str, address: str, network: str) -> None:
     """An address's prefix, else the name's last two labels."""
-    assert network_of(Target("t", "t", host), replace(LOST, address=address)) == network
+    assert network_of(Target("t", "t", host), replace(UNREACHABLE, address=address)) == network

@@ -21,11 +21,11 @@ from popwatch.model.posture import (
     CapaReply,
     Posture,
     PostureChange,
-    PostureIssue,
+    PostureFindingKind,
     PostureSummary,
     Sibling,
     change_of,
-    faults_of,
+    finding_names,
     findings,
     parse_summary,
     pending_finding,
@@ -211,7 +211,7 @@ def test_what_was_removed_while_capa_was_refused_is_found_with_the_next_answer(d
     kept = weak.summary
     for _ in range(days):
         kept = refused.kept_after(parse_summary(str(kept)))
-    assert (named(kept, refused), faults_of(kept)) == ([], [])
+    assert (named(kept, refused), finding_names(kept)) == ([], [])
     assert named(kept, weak) == []
     assert named(kept, GOOD) == []
     fewer = replace(GOOD, in_tls=replace(OFFER, mechanisms=("PLAIN", "NTLM"), capabilities=("TOP", "USER")))
@@ -245,7 +245,7 @@ def test_a_token_that_was_taken_without_tls_before_it_counted_is_no_change() -> 
     now = replace(GOOD, in_clear=CapaReply(("STLS",), ("XOAUTH2",)))
     kept = replace(now.summary, plaintext_login=NO)
     assert named(kept, now) == []
-    assert faults_of(now.kept_after(kept)) == ["plaintext-login-allowed"]
+    assert finding_names(now.kept_after(kept)) == ["plaintext-login-allowed"]
     refused = replace(kept, in_clear=frozenset({"SASL XOAUTH2"}))
     assert named(refused, now) == [("plaintext-login-allowed", "")]
 
@@ -257,8 +257,8 @@ def test_without_tls_the_offer_in_the_clear_counts() -> None:
     assert named(before.summary, now) == [("capability-removed", "UIDL")]
 
 
-@pytest.mark.parametrize("kind", PostureIssue)
-def test_each_kind_has_its_texts(kind: PostureIssue) -> None:
+@pytest.mark.parametrize("kind", PostureFindingKind)
+def test_each_kind_has_its_texts(kind: PostureFindingKind) -> None:
     """What, the RFC, what to do; without a brace that was not filled in."""
     changed = [it for changed, _ in CHANGES.values() for it in worse(GOOD.summary, replace(GOOD, **changed))]
     found = [it for it in changed if it.kind is kind]
@@ -293,7 +293,7 @@ def test_each_mechanism_and_capability_has_its_own_source() -> None:
     none, all_ = CapaReply(), CapaReply(KNOWN[1:14], mechanisms)
     weak = worse(replace(GOOD, in_tls=none).summary, replace(GOOD, in_tls=all_))
     removed = worse(replace(GOOD, in_tls=all_).summary, replace(GOOD, in_tls=none))
-    found = [*weak, *(it for it in removed if it.kind == PostureIssue.CAPABILITY_REMOVED)]
+    found = [*weak, *(it for it in removed if it.kind == PostureFindingKind.CAPABILITY_REMOVED)]
     assert {it.about: it.source for it in found} == SOURCES
 
 
@@ -467,7 +467,7 @@ def test_a_change_is_stored_and_read_again(posture: Posture) -> None:
         "1yyyyy.-.-..00.00",
     ],
 )
-def test_another_text_is_no_digest(text: str) -> None:
+def test_another_text_is_no_summary(text: str) -> None:
     """Such as one of a later version."""
     assert parse_summary(text) is None
     assert parse_summary(f"{GOOD.summary}@{text}") is None

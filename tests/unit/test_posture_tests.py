@@ -21,10 +21,10 @@ from popwatch.model.posture import (
     YES,
     CapaReply,
     Posture,
-    PostureIssue,
+    PostureFindingKind,
     PostureSummary,
     Sibling,
-    faults_of,
+    finding_names,
     parse_summary,
 )
 from popwatch.model.targets import Target, parse_target, server_fingerprint
@@ -142,7 +142,7 @@ def test_each_change_is_alerted_once_one_with_each_test() -> None:
     assert {it.event for it in alerts if it} == {AlertEvent.POSTURE}
     assert (health.posture_pending, health.posture_seen_at) == ((), None)
     assert with_posture(health, WORSE).posture_pending == ()
-    assert [it.split()[0] for it in faults_of(kept(health))] == CHANGES[:2]
+    assert [it.split()[0] for it in finding_names(kept(health))] == CHANGES[:2]
 
 
 @pytest.mark.parametrize("answer", [GOOD, replace(GOOD, user_in_clear=NOT_TESTED, tls_1_0=NOT_TESTED, in_tls=None)])
@@ -243,8 +243,8 @@ MENDED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", PostureIssue)
-def test_what_was_mended_before_its_alert_is_not_alerted(kind: PostureIssue) -> None:
+@pytest.mark.parametrize("kind", PostureFindingKind)
+def test_what_was_mended_before_its_alert_is_not_alerted(kind: PostureFindingKind) -> None:
     """It waits as long as it is so, or not tested; `refuses it now` would be untrue afterwards."""
     worse = replace(FULL, **MENDED[kind])
     health = with_posture(with_posture(UP, FULL), worse)
@@ -252,25 +252,25 @@ def test_what_was_mended_before_its_alert_is_not_alerted(kind: PostureIssue) -> 
     later = START + MINUTE
     assert with_posture(health, replace(worse, tested_at=later)) == replace(health, posture_seen_at=later)
     assert with_posture(health, Posture(START, stls=YES)).posture_pending == (
-        () if kind is PostureIssue.STLS_GONE else health.posture_pending
+        () if kind is PostureFindingKind.STLS_GONE else health.posture_pending
     )
     mended = with_posture(health, FULL)
-    assert (mended.posture_pending, faults_of(kept(mended))) == ((), [])
+    assert (mended.posture_pending, finding_names(kept(mended))) == ((), [])
 
 
 def test_a_port_that_is_no_longer_asked_is_forgotten() -> None:
     """Or one that is closed; but not one that did not answer this time, and none where no certificate was seen."""
     found = with_posture(UP, replace(FULL, siblings=RENEWED))
     fault = ["certificate-not-reloaded 465"]
-    assert faults_of(kept(found)) == fault
+    assert finding_names(kept(found)) == fault
     for siblings, expected in (
         ((), []),
         ((Sibling(993),), []),
         ((Sibling(465, reason="refused"),), []),
         ((Sibling(465, reason="no-answer"),), fault),
     ):
-        assert faults_of(kept(with_posture(found, replace(FULL, siblings=siblings)))) == expected
-    assert faults_of(kept(with_posture(found, replace(GOOD, siblings=())))) == fault
+        assert finding_names(kept(with_posture(found, replace(FULL, siblings=siblings)))) == expected
+    assert finding_names(kept(with_posture(found, replace(GOOD, siblings=())))) == fault
 
 
 def test_a_posture_that_is_switched_off_is_forgotten() -> None:

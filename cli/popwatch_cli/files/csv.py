@@ -5,8 +5,9 @@ in a cell needs quotes around it, `berlin; dovecot` or `berlin | dovecot`.
 
 A spreadsheet runs a cell that begins like a formula (https://owasp.org/www-community/attacks/CSV_Injection). So such a
 string gets an apostrophe in front, which reading removes again. So does a string that reading would take for JSON or
-for a guarded one, and so does a field's name. Some spreadsheets split cells at `;`, so that a formula may also begin
-after one, or after a line break, in the middle of a string: such a string is written as JSON, with semicolons escaped.
+for one with such an apostrophe, and so does a field's name. Some spreadsheets split cells at `;`, so that a formula may
+also begin after one, or after a line break, in the middle of a string: such a string is written as JSON, with
+semicolons escaped.
 
 A cell has no type. A field's own description says what its string stands for; in a field that popwatch does not know, a
 cell is a number or a boolean if `export` would write that so, and a string that looks so is written as JSON.

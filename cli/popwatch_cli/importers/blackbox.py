@@ -203,7 +203,7 @@ class Reader:
         """The target of a file of file_sd, if its port is POP3's."""
         host, port = split_address(address)
         if port not in POP3_PORTS:
-            self._warnings.leave(place, shown(address), "POP3 is at port 110 or 995.")
+            self._warnings.add_not_imported(place, shown(address), "POP3 is at port 110 or 995.")
             return
         for name in labels:
             if name.startswith("__"):
@@ -223,10 +223,10 @@ class Reader:
             try:
                 labels = rule.apply(labels or {}, self._budget)
             except NotApplicable as error:
-                self._warnings.leave(place, shown(address), f"a rule cannot be applied: {error}.")
+                self._warnings.add_not_imported(place, shown(address), f"a rule cannot be applied: {error}.")
                 return
             if labels is None:
-                self._warnings.leave(place, shown(address), "`relabel_configs` drop it.")
+                self._warnings.add_not_imported(place, shown(address), "`relabel_configs` drop it.")
                 return
         labels = labels or {}
         target, module = labels.get("__param_target", ""), self._module(labels.get("__param_module", ""))
@@ -240,7 +240,7 @@ class Reader:
         server = _server(target, module)
         if server is None:
             reason = module.reason or "POP3 is at port 110 or 995"
-            self._warnings.leave(place, shown(target), f"{reason}.", shown(job.name))
+            self._warnings.add_not_imported(place, shown(target), f"{reason}.", shown(job.name))
             return
         for remark in module.remarks:
             self._warnings.add(job.place, remark)

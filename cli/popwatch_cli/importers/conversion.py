@@ -85,7 +85,7 @@ class ImportWarnings:
         if name:
             self._names.setdefault(sentence, {})[name] = None
 
-    def leave(self, place: Place, name: str, reason: str, job: str = "") -> None:
+    def add_not_imported(self, place: Place, name: str, reason: str, job: str = "") -> None:
         """Add that what a name is for is not imported; all names of the same reason, and job, are one sentence."""
         of = f" of the job {job}" if job else ""
         self.add(place, f"{NAMES}{of} {_VERB} not imported: {reason}", name)
@@ -158,7 +158,7 @@ def without_mistakes(entries: Iterable[FileEntry], warnings: ImportWarnings) -> 
         mistakes = mistakes_of(entry.fields, {})
         for mistake in mistakes:
             place = Place(entry.file, entry.line_of(mistake.field))
-            warnings.leave(place, shown(entry.fields["target_id"]), mistake.explanation)
+            warnings.add_not_imported(place, shown(entry.fields["target_id"]), mistake.explanation)
         if not mistakes:
             good.append(entry)
     return good

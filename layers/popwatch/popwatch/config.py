@@ -14,7 +14,7 @@ class Settings:
     `samples_days` and `history_days` are how long History keeps samples, and transitions, alerts and hours. Above
     `storm_threshold` alerts in one batch the rest are sent as one summary. `reference_hosts` are hosts and TCP ports
     whose reachability shows that the network works. With `allow_local_targets` targets may have addresses of the
-    function's own machine. `largest_batch` is how many targets one invocation tests (see `schedule`).
+    function's own machine. `largest_batch` is how many targets one batch has on average (see `schedule`).
     `stack` is the stack's name as alerts say it, unless it is the usual one: the local stack has one of its own.
     `stack_name` is the one under which it is deployed, and below which its credentials are kept.
     """
@@ -72,7 +72,7 @@ class PageSettings:
 
 _NUMBERS = {
     "samples_days": "SAMPLES_DAYS",
-    "history_days": "RECORDS_DAYS",
+    "history_days": "RECORDS_DAYS",  # its name in deployed stacks, from when the items of History were called records
     "storm_threshold": "STORM_THRESHOLD",
     "function_timeout_seconds": "FUNCTION_TIMEOUT_SECONDS",
 }

@@ -48,7 +48,7 @@ class FindingKind(StrEnum):
     STACK_INCOMPLETE = "stack-unsettled"
     NO_SWEEP = "no-sweep"
     SWEEPS_STOPPED = "sweeps-stopped"
-    SWEEPS_AHEAD = "sweeps-ahead"
+    CHECKPOINT_DAMAGED = "sweeps-ahead"
     SWEEPS_LATE = "sweeps-late"
     SWEEPS_MISSED = "sweeps-missed"
     CONCURRENCY_SHORT = "concurrency-short"

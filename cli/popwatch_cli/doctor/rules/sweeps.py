@@ -25,7 +25,7 @@ def check_checkpoint(last_tick: datetime | None, now: datetime, damage: str = ""
     """Whether the last completed tick is where it should be; `damage` is why the one in the table is ignored."""
     if last_tick is None and damage:
         yield broken(
-            FindingKind.SWEEPS_AHEAD,
+            FindingKind.CHECKPOINT_DAMAGED,
             f"The last completed tick is ignored, since {damage}: the time of the last sweep is unknown.",
             "Run `popwatch doctor` again in two minutes: the next sweep replaces it. If the finding remains, nothing "
             "is being watched: see the other findings, and the function's log.",

@@ -54,8 +54,8 @@ ADVICE = {
     "stat-refused": "The user is logged in, but the mailbox cannot be read: see the mail store.",
     "stls-refused": "The server refuses STLS on this port: use {tls=implicit} on port 995.",
     "stls-injection": (
-        "Plain text followed the reply to STLS, before TLS began: someone on the network path may add commands "
-        "(CVE-2011-0411), or the server is faulty. Use {tls=implicit} on port 995, and update the server."
+        "Plain text followed the reply to STLS, before TLS began: someone on the network path may add replies "
+        "(CVE-2020-14954), or the server is faulty. Use {tls=implicit} on port 995, and update the server."
     ),
     "tls-certificate-not-yet-valid": CHAIN_ADVICE["tls-certificate-not-yet-valid"],
     "service-unavailable": "The server answers, but says that it cannot serve clients now.",

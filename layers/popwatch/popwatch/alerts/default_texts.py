@@ -347,8 +347,8 @@ def _certificate_sms(context: AlertContext) -> str:
 
 def _certificate_times(context: AlertContext) -> Rows:
     days, zone = context.target.policy.certificate_warn_days, context.target.timezone
-    together = by_expiry(context.outcome.certificates).values()
-    near = [it for its in together if reached_limit(its, days, context.now) is not None for it in its]
+    groups = by_expiry(context.outcome.certificates).values()
+    near = [it for group in groups if reached_limit(group, days, context.now) is not None for it in group]
     others = [it for it in near if it not in _warned_of(context)]
     return [
         ("Subject", ", ".join(it.subject for it in _warned_of(context))),

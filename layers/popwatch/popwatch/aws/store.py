@@ -443,6 +443,7 @@ class Store:
         until: datetime | None = None,
     ) -> Iterator[HistoryEvent]:
         """The events of a target, oldest first within each kind; of ticks from `since` on, before `until`."""
+        # Sort keys that come before and after all times: "~" is behind every digit.
         start, end = iso(since) if since else "", iso(until) if until else "~"
         pk = f"target#{target_id}"
         for kind in kinds:

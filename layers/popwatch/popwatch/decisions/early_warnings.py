@@ -12,7 +12,10 @@ QUIET_INTERVALS = 2
 """A flapping target is steady after this many times the average interval between the changes that are allowed."""
 
 LONGEST_LIFETIME = timedelta(days=398)
-"""A lifetime above this counts as this: the most that a public certificate had until 2026-03-15 (ballot SC-081v3)."""
+"""A lifetime above this counts as this: the most that a public certificate had until 2026-03-15.
+
+https://cabforum.org/2025/04/11/ballot-sc081v3-introduce-schedule-of-reducing-validity-and-data-reuse-periods/
+"""
 
 FIRST_WARNING = timedelta(days=21)
 """The earliest warning by share of the lifetime: who renews by hand a month before has renewed by then."""
@@ -88,8 +91,8 @@ def find_expiring_certificate(
     """The first certificate of a chain to expire of those for which a warning has become due."""
     if not chain:  # as of each passed test without TLS
         return None
-    together = by_expiry(chain).values()
-    return next((its[0] for its in together if reached_limit(its, days, now) is not None), None)
+    groups = by_expiry(chain).values()
+    return next((group[0] for group in groups if reached_limit(group, days, now) is not None), None)
 
 
 def due_warnings(
@@ -102,7 +105,7 @@ def due_warnings(
     """
     if len({warning.at for warning in sent if warning.at > now - DAY}) >= WARNINGS_PER_DAY:
         return ()
-    limits = {expires: reached_limit(its, days, now) for expires, its in by_expiry(chain).items()}
+    limits = {expires: reached_limit(group, days, now) for expires, group in by_expiry(chain).items()}
     near = {expires: limit for expires, limit in limits.items() if limit is not None}
     # A warning that was sent is about its certificate at each limit that had been reached by then.
     warned = {(old.expires, limit) for old in sent for limit in near.values() if old.time_left <= limit}

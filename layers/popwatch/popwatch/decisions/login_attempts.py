@@ -52,7 +52,7 @@ ACCEPTED_FOR = timedelta(minutes=10)
 WRITTEN_AGAIN_AFTER = ACCEPTED_FOR / 2
 """How old the time of the last accepted login may be when another one is accepted, without a write."""
 
-RIGHT_FOR = timedelta(minutes=2)
+ACCEPTANCE_PROVES_FOR = timedelta(minutes=2)
 """How long after an accepted login a refusal without a code, of a server that alone refuses, counts for it alone.
 
 That login comes first in the same message, whose logins have ended by then.
@@ -299,7 +299,11 @@ def _counts_alone(state: CredentialState, target_id: str, now: datetime) -> bool
     It does not while another target's login is under way, which may be refused as well.
     """
     others = state.tried_at is not None and state.tried_by != target_id
-    return is_refused_here_only(state, target_id) and not others and not _has_passed(state.passed_at, RIGHT_FOR, now)
+    return (
+        is_refused_here_only(state, target_id)
+        and not others
+        and not _has_passed(state.passed_at, ACCEPTANCE_PROVES_FOR, now)
+    )
 
 
 def begin_attempt(

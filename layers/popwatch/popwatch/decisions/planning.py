@@ -85,13 +85,13 @@ def plan_requested(
     *,
     largest_batch: int = LARGEST_BATCH,
 ) -> list[Batch]:
-    """The batches of tests that someone has asked for, each with its own lateness; suspended targets are left out.
+    """The batches of tests that someone has asked for, by `own_late_seconds`; suspended targets are left out.
 
     Like those of a plan they are not yet cut into the batches that the targets belong to.
     """
     cyclic = in_cycles(targets)
     count = batch_count(sum(target.policy.enabled for target in targets.values()), largest_batch)
-    by_lateness: defaultdict[int, list[PlannedTest]] = defaultdict(list)
+    by_late_seconds: defaultdict[int, list[PlannedTest]] = defaultdict(list)
     for name in request:
         target = targets.get(name)
         if target is None or not target.policy.enabled:
@@ -99,9 +99,9 @@ def plan_requested(
         record = records.get(name) or Record(name)
         test = _planned_test(target, record, watched_parents(target, targets, cyclic), records)
         began = record.outcome.started_at if record.outcome else None
-        by_lateness[own_late_seconds(record.health, record.tick, began)].append(test)
+        by_late_seconds[own_late_seconds(record.health, record.tick, began)].append(test)
     batches = []
-    for late, tests in sorted(by_lateness.items()):
+    for late, tests in sorted(by_late_seconds.items()):
         tick = now.replace(microsecond=0) - timedelta(seconds=late)
         batches.append(
             Batch(tick, _tick_after(tick), count, 0, tuple(tests), defaults, late_seconds=late, requested=True)

@@ -44,8 +44,8 @@ MESSAGE_TIME = timedelta(seconds=1)
 """How long a message of the queue takes until its tests begin."""
 
 LARGEST_BATCH = 800
-"""Targets of one batch. A silent server makes its whole invocation wait, so few large batches cost less than many
-small ones; a Lambda's 1,024 descriptors are the ceiling."""
+"""Targets of a batch on average. A silent server makes its whole invocation wait, so few large batches cost less than
+many small ones; a Lambda's 1,024 descriptors are the ceiling."""
 
 
 def next_due(
@@ -232,7 +232,7 @@ def late_seconds_of(
 
 
 def own_late_seconds(health: Health, tested: datetime | None, began: datetime | None) -> int:
-    """How late the last test of a failing target came, which a test on request takes for its own.
+    """The seconds from the tick of a failing target's last test until it began, as many as a test on request then has.
 
     Its time by the schedule is thus never later than that by the clock: it does not count before a delay has passed.
     """

@@ -15,7 +15,7 @@ MAX_REFUSING = 50
 """Targets that a state remembers as refusing a credential that others accept; beyond that none tries it any more."""
 
 SCHEMA_VERSION = 2
-"""How states are written now. Those without a number keep `tried_at` after a rejection, and know less."""
+"""How states are written now, in `form`. Those without a number keep `tried_at` after a rejection, and know less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class CredentialState:
 
 
 def upgraded(state: CredentialState) -> CredentialState:
-    """A state that was stored without a form: a rejected login still stood there as one under way."""
+    """A state that was stored without a `form`: a rejected login still stood there as one under way."""
     under_way = state.tried_at if not state.rejections else None
     return replace(state, tried_at=under_way, certain=bool(state.rejections))
 

@@ -42,7 +42,7 @@ _MAX_PARENTS = 10
 """Targets that one may depend on: a record names those that fail."""
 
 _MAX_SIBLINGS = 8
-"""Ports of a host whose certificates are compared: a digest of a posture has room for so many."""
+"""Ports of a host whose certificates are compared: the summary that a record keeps of a posture has room for so many."""
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 """A label of a domain name (RFC 1123 section 2.1), with the underscore that some hosts have."""
@@ -446,7 +446,7 @@ FIELDS = (
     Field("maintenance", "list of windows", "none", "`{from, until}` or `{days, from, until, timezone}`, or names", '[{days: sun, from: "02:00", until: "04:00"}]', "Times at which the target is tested and recorded, but failures do not count and no alerts are sent. A name stands for the windows of that name in `schedules`.", _windows),
     Field("schedules", "map", "none", "names, each with a list of windows", '{patch-night: [{days: tue, from: "22:00", until: "24:00"}]}', "Windows that `maintenance` names; in the item `_defaults` they are there for all targets without `schedules` of their own.", _schedules),
     Field("silence", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-24T22:00Z", why: new disk}', "One more maintenance window; `popwatch silence` writes it. An intervention, not configuration: files leave it alone.", _map),
-    Field("suspended", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-25T20:00Z", why: new building}', "Not tested in this time; `popwatch suspend --for` writes it. State, not configuration: files leave it alone.", _map),
+    Field("suspended", "map", "none", "`{from, until, why, by}`", '{from: "2026-11-24T20:00Z", until: "2026-11-25T20:00Z", why: new building}', "Not tested in this time; `popwatch suspend --for` writes it. An intervention, not configuration: files leave it alone.", _map),
     Field("acknowledged", "map", "none", "`{outage, at, why, by}`", '{outage: "2026-11-24T03:12Z", why: on my way, by: night-shift}', "No further alerts of the outage that began at this time until it recovers; `popwatch ack` writes it. An intervention, not configuration: files leave it alone.", _map),
     Field("login", "string", "none", "letters, digits, `.`, `_`, `-`", "monitor", "A credential of the stack, by its name in `popwatch credentials`: some tests log in, and count the mailbox. Needs `tls`, `verify_tls`, and `tls_min` of 1.2 at least.", _credential),
     Field("login_every", "number", "300", "60 to 86400", "600", "Seconds, or a duration such as `10m`, from one test that logs in to the next; the tests between them only read the greeting. After a failed login every test logs in, but within the server's LOGIN-DELAY.", _in_seconds(_integer(60, 86_400))),

@@ -285,12 +285,12 @@ class PostureChange:
 def change_of(before: PostureSummary | None, posture: Posture) -> PostureChange:
     """What History has of a posture that changes what is kept."""
     if before is None:
-        return PostureChange(posture, tuple(faults_of(posture.summary)), first=True)
-    fixed = set(faults_of(before)) - set(faults_of(posture.kept_after(before)))
+        return PostureChange(posture, tuple(finding_names(posture.summary)), first=True)
+    fixed = set(finding_names(before)) - set(finding_names(posture.kept_after(before)))
     return PostureChange(
         posture,
         tuple(f"{it.kind} {it.about}".strip() for it in worse(before, posture)),
-        tuple(fault for fault in faults_of(before) if fault in fixed),
+        tuple(fault for fault in finding_names(before) if fault in fixed),
     )
 
 
@@ -347,7 +347,7 @@ def _of_bits(text: str) -> frozenset[str] | None:
     return frozenset(name for place, name in enumerate(_KNOWN) if bits >> place & 1)
 
 
-class PostureIssue(StrEnum):
+class PostureFindingKind(StrEnum):
     """Kinds of findings; their names are part of the JSON."""
 
     STLS_GONE = "stls-gone"
@@ -370,7 +370,7 @@ class PostureFinding:
     `listed` if CAPA lists it all the same, why no TLS follows if it is accepted, and else empty.
     """
 
-    kind: PostureIssue
+    kind: PostureFindingKind
     about: str
     text: str
     source: str
@@ -424,60 +424,60 @@ _WHOLE_CHAIN = (
 _OLD_TLS = "Set the lowest version to TLS 1.2 (Dovecot: ssl_min_protocol = TLSv1.2), and restart the server."
 
 _WORDINGS = {
-    PostureIssue.STLS_GONE: _Wording(
+    PostureFindingKind.STLS_GONE: _Wording(
         "The server does not offer STLS: on this port nothing can be encrypted.",
         "STLS is gone: the server offered it before, and refuses it now.",
         "RFC 2595 section 4, RFC 8314 section 4.1",
         "Switch TLS on in the server's configuration, and look for a device on the network path that removes STLS."
         " Until then a client that does not insist on TLS sends its password in the clear.",
     ),
-    PostureIssue.PLAINTEXT_LOGIN: _Wording(
+    PostureFindingKind.PLAINTEXT_LOGIN: _Wording(
         "The server asks for a password or an access token without TLS: anyone on the network path can read it.",
         "The server asks for a password or an access token without TLS now; before, it refused.",
         "RFC 2595 section 2.3, RFC 8314 section 4.1, RFC 7628 section 5",
         "Let the server refuse logins without TLS (Dovecot 2.3: disable_plaintext_auth = yes; 2.4:"
         " auth_allow_cleartext = no).",
     ),
-    PostureIssue.TLS_1_0: _Wording(
+    PostureFindingKind.TLS_1_0: _Wording(
         "The server accepts TLS 1.0.", "The server accepts TLS 1.0 now; before, it refused.", "RFC 8996", _OLD_TLS
     ),
-    PostureIssue.TLS_1_1: _Wording(
+    PostureFindingKind.TLS_1_1: _Wording(
         "The server accepts TLS 1.1.",
         "The server accepts TLS 1.1 now; before, it refused.",
         "RFC 8996, RFC 8997",
         _OLD_TLS,
     ),
-    PostureIssue.CHAIN: _Wording(
+    PostureFindingKind.CHAIN: _Wording(
         "The certificate's chain is not trusted ({about}).",
         "The certificate's chain is no longer trusted ({about}).",
         "RFC 8446 section 4.4.2, RFC 7817",
         "{action}",
     ),
-    PostureIssue.NOT_RELOADED: _Wording(
+    PostureFindingKind.NOT_RELOADED: _Wording(
         "Port {about} of the host shows a newer certificate: renewed, not reloaded.",
         "Port {about} of the host shows a newer certificate now: renewed, not reloaded.",
         "RFC 7817",
         "Reload this server: it keeps the certificate that it had read when it started.",
     ),
-    PostureIssue.WEAK_MECHANISM: _Wording(
+    PostureFindingKind.WEAK_MECHANISM: _Wording(
         "The server offers the weak mechanism {about}.",
         "The server offers the weak mechanism {about} now; before, it did not.",
         "{source}",
         "Remove {about} from the server's mechanisms; inside TLS, PLAIN or SCRAM-SHA-256 is better.",
     ),
-    PostureIssue.MECHANISM_REMOVED: _Wording(
+    PostureFindingKind.MECHANISM_REMOVED: _Wording(
         "",
         "The server no longer offers the mechanism {about}: clients that use it cannot log in.",
         "RFC 5034 section 3",
         "If that was not meant, add {about} to the server's mechanisms again.",
     ),
-    PostureIssue.CAPABILITY_REMOVED: _Wording(
+    PostureFindingKind.CAPABILITY_REMOVED: _Wording(
         "",
         "The server no longer offers {about}: clients that need it stop working.",
         "{source}",
         "If that was not meant, compare the server's configuration with that of before its last change.",
     ),
-    PostureIssue.CAPABILITIES_GONE: _Wording(
+    PostureFindingKind.CAPABILITIES_GONE: _Wording(
         "",
         "The server no longer answers CAPA: clients cannot see what it offers.",
         "RFC 2449 section 5",
@@ -489,14 +489,14 @@ _LISTED = "listed"
 _LISTED_STLS_REFUSED = _Wording(
     "CAPA lists STLS, and the server refuses it: on this port nothing can be encrypted.",
     "STLS is gone: the server offered it before, and refuses it now, though it is listed in the reply to CAPA.",
-    _WORDINGS[PostureIssue.STLS_GONE].source,
+    _WORDINGS[PostureFindingKind.STLS_GONE].source,
     "See the server's log: it may not be able to read its certificate or its key. Until that is fixed, a client that"
     " does not insist on TLS sends its password in the clear.",
 )
 _STLS_WITHOUT_TLS = _Wording(
     "The server accepts STLS, and TLS is then not established ({about}): on this port nothing can be encrypted.",
     "STLS is as good as gone: the server accepts it, and TLS is then no longer established ({about}).",
-    _WORDINGS[PostureIssue.STLS_GONE].source,
+    _WORDINGS[PostureFindingKind.STLS_GONE].source,
     "See the server's log: its certificate or its key may be missing or damaged, or one may not fit the other, as after"
     " a renewal that failed. Fix that, and reload the server; if these are in order, look for a device on the network"
     " path that breaks TLS off. Until then a client that does not insist on TLS may send its password in the clear.",
@@ -505,7 +505,7 @@ _PLAIN_TEXT_AFTER_STLS = _Wording(
     "The server accepts STLS, and plain text follows its reply before TLS ({about}): popwatch then stops.",
     "Plain text follows the server's reply to STLS now, before TLS ({about}), and popwatch then stops; before, TLS"
     " followed.",
-    _WORDINGS[PostureIssue.STLS_GONE].source,
+    _WORDINGS[PostureFindingKind.STLS_GONE].source,
     "See the server's log: it may say in that text that it cannot use its certificate or its key. Fix that, and reload"
     " the server; if these are in order, update the server, or look for a device on the network path that adds text."
     " Until then clients may refuse to go on, and one that does not insist on TLS may send its password in the clear.",
@@ -513,26 +513,26 @@ _PLAIN_TEXT_AFTER_STLS = _Wording(
 """In place of the texts of a server that has no STLS."""
 
 
-_SHOWN_AS = (PostureIssue.CHAIN, PostureIssue.STLS_GONE)
+_SHOWN_AS = (PostureFindingKind.CHAIN, PostureFindingKind.STLS_GONE)
 """Kinds of which only the posture itself knows all."""
 
 
 def findings(posture: Posture) -> list[PostureFinding]:
     """What should be otherwise in a posture, whatever it was before."""
-    return [_finding_of(posture, kind, about, changed=False) for kind, about in _faults(posture.summary)]
+    return [_finding_of(posture, kind, about, changed=False) for kind, about in _kinds_found(posture.summary)]
 
 
 def worse(before: PostureSummary, posture: Posture) -> list[PostureFinding]:
     """What got worse since `before`: one finding for each change. Nothing that was not tested both times."""
     now = posture.summary
-    found = [it for it in _faults(now) if _was_absent(before, now, *it)]
+    found = [it for it in _kinds_found(now) if _was_absent(before, now, *it)]
     changed = (*found, *_removed(before, now))
     return [_finding_of(posture, kind, about, changed=True) for kind, about in changed]
 
 
-def faults_of(summary: PostureSummary) -> list[str]:
+def finding_names(summary: PostureSummary) -> list[str]:
     """What a summary shows by itself: kinds of findings, each with the mechanism or the port that it is about."""
-    return [f"{kind} {about}".strip() for kind, about in _faults(summary)]
+    return [f"{kind} {about}".strip() for kind, about in _kinds_found(summary)]
 
 
 def pending_text(found: PostureFinding) -> str:
@@ -543,7 +543,7 @@ def pending_text(found: PostureFinding) -> str:
 def pending_finding(pending: str) -> PostureFinding | None:
     """The finding of a change that a record has; None if its kind is of a later version."""
     kind, _, about = pending.partition(":")
-    return _finding(PostureIssue(kind), about, changed=True) if kind in set(PostureIssue) else None
+    return _finding(PostureFindingKind(kind), about, changed=True) if kind in set(PostureFindingKind) else None
 
 
 def still_holds(pending: str, kept: PostureSummary) -> bool:
@@ -551,18 +551,18 @@ def still_holds(pending: str, kept: PostureSummary) -> bool:
     kind, _, about = pending.partition(":")
     offered = (kept.in_clear if kept.in_tls is None else kept.in_tls) or frozenset()
     match kind:
-        case PostureIssue.MECHANISM_REMOVED:
+        case PostureFindingKind.MECHANISM_REMOVED:
             return f"SASL {about}" not in offered
-        case PostureIssue.CAPABILITY_REMOVED:
+        case PostureFindingKind.CAPABILITY_REMOVED:
             return about not in offered
-        case PostureIssue.CAPABILITIES_GONE:
+        case PostureFindingKind.CAPABILITIES_GONE:
             return _CAPA_ANSWERED not in offered
-        case PostureIssue.CHAIN:
+        case PostureFindingKind.CHAIN:
             return kept.chain is NO
-        case PostureIssue.STLS_GONE:
+        case PostureFindingKind.STLS_GONE:
             return kept.stls is NO
         case _:
-            return kind not in set(PostureIssue) or (kind, about) in set(_faults(kept))
+            return kind not in set(PostureFindingKind) or (kind, about) in set(_kinds_found(kept))
 
 
 def is_shown(pending: str, posture: Posture, kept: PostureSummary) -> bool:
@@ -572,64 +572,72 @@ def is_shown(pending: str, posture: Posture, kept: PostureSummary) -> bool:
     """
     kind, _, _ = pending.partition(":")
     now = posture.summary
-    if kind not in (PostureIssue.MECHANISM_REMOVED, PostureIssue.CAPABILITY_REMOVED, PostureIssue.CAPABILITIES_GONE):
+    if kind not in (
+        PostureFindingKind.MECHANISM_REMOVED,
+        PostureFindingKind.CAPABILITY_REMOVED,
+        PostureFindingKind.CAPABILITIES_GONE,
+    ):
         return still_holds(pending, now)
     offered = now.in_clear if kept.in_tls is None else now.in_tls
-    is_answer = offered is not None and (kind == PostureIssue.CAPABILITIES_GONE or _CAPA_ANSWERED in offered)
+    is_answer = offered is not None and (kind == PostureFindingKind.CAPABILITIES_GONE or _CAPA_ANSWERED in offered)
     return is_answer and still_holds(pending, kept)
 
 
 def as_shown(pending: str, posture: Posture) -> str:
     """A change that a record has, as a posture that shows it does: why a chain is not trusted, and how STLS fails."""
     kind, _, about = pending.partition(":")
-    return pending_text(_finding_of(posture, PostureIssue(kind), about, changed=True)) if kind in _SHOWN_AS else pending
+    return (
+        pending_text(_finding_of(posture, PostureFindingKind(kind), about, changed=True))
+        if kind in _SHOWN_AS
+        else pending
+    )
 
 
-def _finding_of(posture: Posture, kind: PostureIssue, about: str, *, changed: bool) -> PostureFinding:
+def _finding_of(posture: Posture, kind: PostureFindingKind, about: str, *, changed: bool) -> PostureFinding:
     """A finding with what only the posture knows: why a chain is not trusted, and how STLS fails."""
     match kind:
-        case PostureIssue.CHAIN:
+        case PostureFindingKind.CHAIN:
             about = posture.chain_reason
-        case PostureIssue.STLS_GONE:
+        case PostureFindingKind.STLS_GONE:
             about = _LISTED if posture.refuses_listed_stls else posture.stls_reason
     return _finding(kind, about, changed=changed)
 
 
-def _faults(now: PostureSummary) -> Iterator[tuple[PostureIssue, str]]:
+def _kinds_found(now: PostureSummary) -> Iterator[tuple[PostureFindingKind, str]]:
     """The kinds of findings that a summary shows by itself, each with what it is about."""
     if now.stls is NO:
-        yield PostureIssue.STLS_GONE, ""
+        yield PostureFindingKind.STLS_GONE, ""
     if now.plaintext_login is YES:
-        yield PostureIssue.PLAINTEXT_LOGIN, ""
+        yield PostureFindingKind.PLAINTEXT_LOGIN, ""
     if now.tls_1_0 is YES:
-        yield PostureIssue.TLS_1_0, ""
+        yield PostureFindingKind.TLS_1_0, ""
     if now.tls_1_1 is YES:
-        yield PostureIssue.TLS_1_1, ""
+        yield PostureFindingKind.TLS_1_1, ""
     if now.chain is NO:
-        yield PostureIssue.CHAIN, ""
+        yield PostureFindingKind.CHAIN, ""
     for port, newer in sorted(now.newer.items()):
         if newer:
-            yield PostureIssue.NOT_RELOADED, str(port)
+            yield PostureFindingKind.NOT_RELOADED, str(port)
     offers = [offer for offer in (now.in_clear, now.in_tls) if offer and _CAPA_ANSWERED in offer]
     for name in _WEAK:
         if any(f"SASL {name}" in offer for offer in offers):
-            yield PostureIssue.WEAK_MECHANISM, name
+            yield PostureFindingKind.WEAK_MECHANISM, name
 
 
-def _was_absent(before: PostureSummary, now: PostureSummary, kind: PostureIssue, about: str) -> bool:
+def _was_absent(before: PostureSummary, now: PostureSummary, kind: PostureFindingKind, about: str) -> bool:
     """Whether it is known that a fault was not there before."""
     match kind:
-        case PostureIssue.STLS_GONE:
+        case PostureFindingKind.STLS_GONE:
             return before.stls is YES
-        case PostureIssue.PLAINTEXT_LOGIN:
+        case PostureFindingKind.PLAINTEXT_LOGIN:
             return before.plaintext_login is NO and not _offered_in_clear(before, _BEARER)
-        case PostureIssue.TLS_1_0:
+        case PostureFindingKind.TLS_1_0:
             return before.tls_1_0 is NO
-        case PostureIssue.TLS_1_1:
+        case PostureFindingKind.TLS_1_1:
             return before.tls_1_1 is NO
-        case PostureIssue.CHAIN:
+        case PostureFindingKind.CHAIN:
             return before.chain is YES
-        case PostureIssue.NOT_RELOADED:
+        case PostureFindingKind.NOT_RELOADED:
             return before.newer.get(int(about)) is False
         case _:
             name = f"SASL {about}"
@@ -644,7 +652,7 @@ def _offered_in_clear(kept: PostureSummary, mechanisms: Sequence[str]) -> bool:
     return _CAPA_ANSWERED in offered and any(f"SASL {name}" in offered for name in mechanisms)
 
 
-def _removed(before: PostureSummary, now: PostureSummary) -> Iterator[tuple[PostureIssue, str]]:
+def _removed(before: PostureSummary, now: PostureSummary) -> Iterator[tuple[PostureFindingKind, str]]:
     """What is no longer offered: inside TLS, or without it where neither time there was any."""
     if before.in_tls is not None or now.in_tls is not None:
         was, offered = before.in_tls, now.in_tls
@@ -654,24 +662,24 @@ def _removed(before: PostureSummary, now: PostureSummary) -> Iterator[tuple[Post
         return
     if _CAPA_ANSWERED not in offered:
         if _CAPA_ANSWERED in was:
-            yield PostureIssue.CAPABILITIES_GONE, ""
+            yield PostureFindingKind.CAPABILITIES_GONE, ""
         return
     for name in _MECHANISMS:
         if f"SASL {name}" in was - offered and name not in _WEAK:
-            yield PostureIssue.MECHANISM_REMOVED, name
+            yield PostureFindingKind.MECHANISM_REMOVED, name
     for name in _NEEDED:
         if name in was - offered:
-            yield PostureIssue.CAPABILITY_REMOVED, name
+            yield PostureFindingKind.CAPABILITY_REMOVED, name
 
 
-def _wording(kind: PostureIssue, about: str) -> _Wording:
-    if kind is PostureIssue.STLS_GONE and about:
+def _wording(kind: PostureFindingKind, about: str) -> _Wording:
+    if kind is PostureFindingKind.STLS_GONE and about:
         by_about = {_LISTED: _LISTED_STLS_REFUSED, PLAIN_TEXT: _PLAIN_TEXT_AFTER_STLS}
         return by_about.get(about, _STLS_WITHOUT_TLS)
     return _WORDINGS[kind]
 
 
-def _finding(kind: PostureIssue, about: str, *, changed: bool) -> PostureFinding:
+def _finding(kind: PostureFindingKind, about: str, *, changed: bool) -> PostureFinding:
     wording = _wording(kind, about)
     text, source, to_do = (
         part.format(about=about, action=CHAIN_ADVICE.get(about, _WHOLE_CHAIN), source=_SOURCES.get(about, ""))

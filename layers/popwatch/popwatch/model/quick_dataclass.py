@@ -1,4 +1,4 @@
-"""`quick_dataclass`: frozen dataclasses whose objects are made in a tenth of the time. No I/O."""
+"""`quick_dataclass`: dataclasses that only mypy keeps frozen, so that their objects are made in a tenth of the time."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -90,7 +90,7 @@ def _mailbox_of(login: LoginResult | None) -> Mailbox | None:
 def to_stored(sample: Sample) -> Stored:
     """A sample as History keeps it. Terse, since a fleet writes tens of thousands an hour."""
     rtt_ms = sample.rtt_ms or 0.0
-    if sample is _passed(rtt_ms):  # as nearly all are
+    if sample is _passed(rtt_ms):  # as nearly all are; another object of the same value takes the longer way below
         return rtt_ms
     mailbox = {"messages": sample.mailbox.messages, "octets": sample.mailbox.octets} if sample.mailbox else {}
     login = {"login": sample.login.value} if sample.login else {}

@@ -160,6 +160,7 @@ def _writer(kind: Any) -> Callable[[Any], Any]:
         return lambda value: {
             stored: serialize(entry)
             for name, stored, default in known_fields
+            # Nearly all fields have the very default: `is not` spares most of the comparisons.
             if (entry := getattr(value, name)) is not default and entry != default
         }
     if issubclass(kind, Mapping):

@@ -53,6 +53,7 @@ def parse_seconds(text: str) -> int | None:
 def natural_order(text: str) -> tuple[tuple[int, str], ...]:
     """A key that sorts names as people do: `mail-2` before `mail-10`, and `Mail-3` between them."""
     parts = _NUMBER.split(text.casefold())  # text and numbers by turns
+    # Of a number 18 digits count, as Python refuses thousands. (-2, ...) is the end of a name: before any that goes on.
     return (*((int(part[:18]), part) if place % 2 else (-1, part) for place, part in enumerate(parts)), (-2, text))
 
 

@@ -8,7 +8,8 @@ send next, until `ended` or `failure`. QUIT, and what a line may be, are the con
 | CAPA                   | its lines, then a login | a login             | failed                            |
 | USER                   | PASS                    | refused             | failed                            |
 | AUTH, nothing sent yet | failed                  | refused, no attempt | the response                      |
-| PASS, APOP, a response | STAT                    | refused             | XOAUTH2: an empty line; refused   |
+| PASS, APOP             | STAT                    | refused             | refused                           |
+| a response             | STAT                    | refused             | see `_handle_sasl_answer`         |
 | STAT                   | passed                  | failed              | failed                            |
 
 What a refusal means depends on its response code (RFC 2449 section 8, RFC 3206): `[IN-USE]` and `[LOGIN-DELAY]` are how

@@ -269,7 +269,7 @@ class _Loop:
             is_first = not group.login_begun
             group.login_begun = True
             return is_first
-        del self._groups[probe]
+        del self._groups[probe]  # so that it is not abandoned with the others
         self._abandon(group)
         self._groups[probe], group.missing = group, 1
         self._postponed = deque(waiting for waiting in self._postponed if waiting[1] is not group)

@@ -144,7 +144,10 @@ def _order(address: str) -> tuple[bool, str]:
 
 
 class _Round:
-    """One connection to each of many servers, side by side."""
+    """One connection to each of many servers, side by side.
+
+    A result comes with its target, whose id is the connection's number meanwhile: it tells from which one it is.
+    """
 
     def __init__(self, connections: Sequence[_Connection]) -> None:
         self.connections = {
@@ -181,6 +184,7 @@ def probe_postures(
     Takes at most the targets' `max_test_seconds` for each connection, of which there are up to five and one for each
     sibling; what does not end before `end_by` (monotonic clock) is not tested.
     """
+    # Each generator yields what to connect to, is sent the result, and ends with the posture.
     running = [(target, _connections(target)) for target in targets]
     waiting = [(target, connections, next(connections)) for target, connections in running]
     while waiting:

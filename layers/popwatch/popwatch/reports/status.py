@@ -19,7 +19,7 @@ from popwatch.model.credential_state import CredentialState
 from popwatch.model.health import Health, LoginFailure, Recovery, State
 from popwatch.model.interventions import Acknowledgement, Silence, Suspension
 from popwatch.model.outcomes import DETAIL_SHOWN, Certificate, ErrorCode, LoginVerdict, Outcome, untested_remark
-from popwatch.model.posture import faults_of, parse_summary
+from popwatch.model.posture import finding_names, parse_summary
 from popwatch.model.records import Record
 from popwatch.model.samples import Mailbox, Sample
 from popwatch.model.targets import Policy, Target, tls_relaxations
@@ -297,7 +297,7 @@ def _login_remark(status: TargetStatus) -> str:
 def posture_faults(text: str) -> Sequence[str]:
     """What a server offers or permits and should not, by what its record keeps of it."""
     summary = parse_summary(text)
-    return faults_of(summary) if summary else []
+    return finding_names(summary) if summary else []
 
 
 def _posture_remark(text: str) -> str:
@@ -307,7 +307,7 @@ def _posture_remark(text: str) -> str:
 
 def _posture_to_json(text: str) -> dict[str, Any] | None:
     summary = parse_summary(text)
-    return {"digest": str(summary), "findings": faults_of(summary)} if summary else None
+    return {"digest": str(summary), "findings": finding_names(summary)} if summary else None
 
 
 def _login_failure_to_json(failure: LoginFailure | None) -> dict[str, Any] | None:

@@ -88,7 +88,7 @@ class Committer:
             # Where another writer came first, what the outcome means depends on its record.
             if record is not test.record or failing_parent != test.failing_parent:
                 found = judge_again(health, outcome, target.policy, outcome.started_at, failing_parent)
-            judged_by = target.policy, failing_parent, False
+            judged_by = target.policy, failing_parent, False  # as compared below: False is `silenced`
             # What people have done since the test was planned has effect at once.
             if found.alert or _ends_without_alert(record.health, found.health):
                 policy = present()

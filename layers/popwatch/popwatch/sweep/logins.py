@@ -82,7 +82,7 @@ class PreparedLogins:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
+class _LoginsDue:
     """The targets whose login with a credential is due, others that use it, and since when some fail at the login."""
 
     target_ids: Sequence[str]
@@ -152,7 +152,7 @@ class Logins:
                 pool.submit(
                     self._prepare_one,
                     usable.get(name) or problems[name],
-                    _Asking(due[name], others[name], failing or {}, requested=requested),
+                    _LoginsDue(due[name], others[name], failing or {}, requested=requested),
                     is_over,
                 )
                 for name in found
@@ -162,21 +162,23 @@ class Logins:
             is_over.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _prepare_one(self, found: Credential | CredentialProblem, asking: _Asking, is_over: Event) -> PreparedLogins:
+    def _prepare_one(
+        self, found: Credential | CredentialProblem, logins_due: _LoginsDue, is_over: Event
+    ) -> PreparedLogins:
         """What targets log in with of one credential. A login that is counted too late for this batch is taken back."""
         name = found.name
         self._states[name] = self._store.read_credential_state(name)
         if isinstance(found, CredentialProblem):
             self._record_problem(found)
-            problems = dict.fromkeys(asking.target_ids, found)
+            problems = dict.fromkeys(logins_due.target_ids, found)
             return PreparedLogins({}, problems, without_login=frozenset(problems if self._is_left_out(found) else ()))
         self._refresh_state(name)
         self._report(self._states[name])
-        problems = self._refused(name, asking.target_ids)
+        problems = self._refused(name, logins_due.target_ids)
         revision = self._revisions[name]
-        failed_earlier = {one for one in asking.target_ids if failed_before(asking.failing.get(one), revision)}
-        asking = replace(asking, target_ids=[one for one in asking.target_ids if one not in problems])
-        target_ids, is_counted = self._log_in(name, asking, failed_earlier)
+        failed_earlier = {one for one in logins_due.target_ids if failed_before(logins_due.failing.get(one), revision)}
+        logins_due = replace(logins_due, target_ids=[one for one in logins_due.target_ids if one not in problems])
+        target_ids, is_counted = self._log_in(name, logins_due, failed_earlier)
         if is_counted and is_over.is_set():
             never = LoginResult(LoginVerdict.FAILED)
             self._write(name, lambda state: after_login(state, revision, target_ids[0], never, self._clock()))
@@ -185,7 +187,7 @@ class Logins:
             problems,
             frozenset([name] if is_counted else ()),
             frozenset(problems),
-            self._skipped(name, [one for one in asking.target_ids if one not in target_ids], failed_earlier),
+            self._skipped(name, [one for one in logins_due.target_ids if one not in target_ids], failed_earlier),
             frozenset() if self._states[name].was_accepted else frozenset([name]),
         )
 
@@ -312,12 +314,12 @@ class Logins:
         refusing = {one.target_id for one in state.refusals if one.blocks_for_good}
         return {one: CredentialProblem(name, Unusable.BLOCKED, one) for one in target_ids if one in refusing}
 
-    def _log_in(self, name: str, asking: _Asking, failed_earlier: Set[str]) -> tuple[Sequence[str], bool]:
+    def _log_in(self, name: str, logins_due: _LoginsDue, failed_earlier: Set[str]) -> tuple[Sequence[str], bool]:
         """Who logs in with a credential, and whether the first one's login is counted, which is written before.
 
         The others follow in this batch if the first one's is accepted.
         """
-        target_ids, not_due = asking.target_ids, asking.not_due
+        target_ids, not_due = logins_due.target_ids, logins_due.not_due
         revision = self._revisions[name]
         for _ in range(WRITE_ATTEMPTS):
             state, now = self._states[name], self._clock()
@@ -326,7 +328,7 @@ class Logins:
             # The state of this attempt to write, not of a later one: a closure would see that of the last.
             def may(one: str, state: CredentialState = state, now: datetime = now) -> bool:
                 is_failing = one in failed_earlier
-                return may_use(state, revision, one, now, failed_earlier=is_failing, requested=asking.requested)
+                return may_use(state, revision, one, now, failed_earlier=is_failing, requested=logins_due.requested)
 
             # Their last refusal seems to be their own server's fault. If the password was changed since, they would
             # send a wrong one: another login has to show before theirs that it is right.

@@ -312,7 +312,7 @@ class OutboxDelivery:
         return list(found)
 
     def _publish(self, topic: Topic, message: AlertMessage) -> str:
-        """Publish a message, in a plainer form if SNS refuses it for what it is; the id that SNS gave."""
+        """Publish a message, or its fallback if SNS refuses it for what it is; the id that SNS gave."""
         try:
             return self._alert_topics.publish(topic, message)
         except MessageRefusedError:
@@ -321,7 +321,7 @@ class OutboxDelivery:
 
             message_id = self._alert_topics.publish(topic, fallback(message))
             _log.exception(
-                "SNS refused an alert as it was written, and accepted a plainer form.",
+                "SNS refused an alert as it was written, and accepted its fallback: short, in ASCII.",
                 extra={"target_id": message.target_id, "topic": topic.value},
             )
         with self._lock:
@@ -379,6 +379,7 @@ class OutboxDelivery:
                 followers = [entry for entry in outbox if entry.version in {one.version for one in follow}]
                 return self._deliver(present, followers, refused=refused)
             record = newer
+            # Where another writer has removed this invocation's own, there is nothing more to remove.
             if not any(
                 entry.version in delivered | refused and entry.committed_by == self.writer for entry in record.outbox
             ):

@@ -352,7 +352,7 @@ class Sweep:
         """Add up the hours that have ended since `done`; returns the last hour that has been added up.
 
         `batch_counts` holds each number of batches and the tick that used it last: an hour's samples may be
-        under any number that was in use then.
+        under any number that was in use then. Texts of ticks are in the order of their times.
         """
         last = _last_complete_hour(tick)
         hours = _of_one_day(_hours_between(done or last, last)[:HOURS_AT_ONCE])

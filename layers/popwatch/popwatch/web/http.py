@@ -14,7 +14,7 @@ WORTH_COMPRESSING = 1000
 """Responses with at least so many bytes are compressed if the client accepts that."""
 
 LARGEST_BODY = 10_000
-"""Bytes of a request's body; a password has at most 128. The limit holds before authentication, for anyone."""
+"""Bytes of a request's body. The limit holds before authentication, for anyone."""
 
 MAX_PARAMETERS = 100
 
