@@ -290,7 +290,7 @@ def change_of(before: PostureSummary | None, posture: Posture) -> PostureChange:
     return PostureChange(
         posture,
         tuple(f"{it.kind} {it.about}".strip() for it in worse(before, posture)),
-        tuple(fault for fault in finding_names(before) if fault in fixed),
+        tuple(name for name in finding_names(before) if name in fixed),
     )
 
 
@@ -625,7 +625,7 @@ def _kinds_found(now: PostureSummary) -> Iterator[tuple[PostureFindingKind, str]
 
 
 def _was_absent(before: PostureSummary, now: PostureSummary, kind: PostureFindingKind, about: str) -> bool:
-    """Whether it is known that a fault was not there before."""
+    """Whether it is known that a finding was not there before."""
     match kind:
         case PostureFindingKind.STLS_GONE:
             return before.stls is YES

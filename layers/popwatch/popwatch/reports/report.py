@@ -11,7 +11,7 @@ from popwatch.model.targets import Target
 from popwatch.model.text import clean_whole, counted, duration, iso, natural_order
 from popwatch.model.totals import Totals
 from popwatch.reports.availability import Durations, Outage, Period, Span, TargetAvailability, total
-from popwatch.reports.status import posture_faults
+from popwatch.reports.status import posture_findings
 from popwatch.reports.totals import merge
 
 REMOVED_NAMED = 20
@@ -209,7 +209,7 @@ def _line(target: Target, known: ReportInput, period: Period, now: datetime) -> 
         interventions=[event for event in known.interventions.get(name, ()) if event.at < period.end],
         certificate_days=(expires - now) // timedelta(days=1) if expires else None,
         expiring_certificate=health.expiring_certificate,
-        posture=posture_faults(health.posture),
+        posture=posture_findings(health.posture),
     )
 
 

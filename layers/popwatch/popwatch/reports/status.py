@@ -294,15 +294,15 @@ def _login_remark(status: TargetStatus) -> str:
     return "; ".join(one for one in (since, following, last) if one)
 
 
-def posture_faults(text: str) -> Sequence[str]:
+def posture_findings(text: str) -> Sequence[str]:
     """What a server offers or permits and should not, by what its record keeps of it."""
     summary = parse_summary(text)
     return finding_names(summary) if summary else []
 
 
 def _posture_remark(text: str) -> str:
-    faults = posture_faults(text)
-    return f"posture: {', '.join(faults)}" if faults else ""
+    found = posture_findings(text)
+    return f"posture: {', '.join(found)}" if found else ""
 
 
 def _posture_to_json(text: str) -> dict[str, Any] | None:
