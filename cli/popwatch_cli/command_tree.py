@@ -168,7 +168,7 @@ def _shared_options(*, hidden: bool) -> list[click.Option]:
 
 
 def shared_options() -> list[str]:
-    """The long names of the options that every command takes."""
+    """The long names of the options that commands have in common."""
     return [option.opts[-1] for option in _shared_options(hidden=True)]
 
 

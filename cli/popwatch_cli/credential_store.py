@@ -1,4 +1,4 @@
-"""A stack's credentials in SSM's Parameter Store: stored, listed, removed. Secrets go in, and none comes out."""
+"""A stack's credentials in SSM's Parameter Store: stored, listed, removed. A secret comes out only to log in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -55,7 +55,7 @@ def _several_groups(item: Mapping[str, Any], target: Target) -> list[Problem]:
 
 
 def _port_of_another_tls(item: Mapping[str, Any], target: Target) -> list[Problem]:
-    """A usual port beside a `tls` that no server has there (RFC 8314 section 3.3)."""
+    """A usual port beside a `tls` that no server has there (RFC 8314 section 3.1)."""
     usual = {995: (TlsMode.IMPLICIT, "with TLS"), 110: (TlsMode.NONE, "without TLS")}
     mode, how = usual.get(target.port, (target.tls, ""))
     suits = target.tls is mode or (target.port == 110 and target.tls is TlsMode.STARTTLS)

@@ -25,7 +25,7 @@ FOR_TOKENS = ("token_url", "client_id", "scope")
 """Options that only XOAUTH2 takes."""
 
 USER_SHOWN = 254
-"""Characters of a user, and of what is wrong with a credential, that are shown."""
+"""Characters of a user that are shown."""
 
 
 MAX_NAMED = 20

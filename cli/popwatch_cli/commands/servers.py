@@ -27,7 +27,7 @@ OPTION_OF = {
 """Options whose name differs from that of their field."""
 
 TLS_PORT = 995
-"""The port on which POP3 begins with TLS (RFC 8314 section 3.3)."""
+"""The port on which POP3 begins with TLS (RFC 8314 section 3.1)."""
 
 _SERVER = re.compile(r"(?:(pop3s?)://)?(\[[^\]]*\]|[^\s:/\[\]]+)(?::(\d{1,9}))?/?", re.IGNORECASE)
 """A server as people write it: HOST, HOST:PORT, [ADDRESS]:PORT, or the URL of RFC 2384 without a user."""

@@ -97,7 +97,7 @@ LONGEST_ID_BYTES = 1024
 """Bytes of a target's id: it is part of History's partition keys, which take 2,048 bytes."""
 
 MAX_DAMAGED = 1000
-"""Damaged items that a store remembers, and logs, beside how many there were."""
+"""Damaged items that a store remembers, and logs."""
 
 KEY_SHOWN, WHY_SHOWN = 200, 200
 """Characters of a damaged item's key, and of what is wrong with it, in the log."""

@@ -168,7 +168,7 @@ def _resumed(health: Health) -> Health:
 
 
 def _reset(health: Health) -> Health:
-    """The health of a target that starts over: keeps only what is known of its certificates."""
+    """The health of a target that starts over: keeps only what is known of its certificates and its posture."""
     return Health(
         certificate_expires=health.certificate_expires,
         certificate_warned=health.certificate_warned,

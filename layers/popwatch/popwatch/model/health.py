@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 FAILING = (State.WARN, State.DOWN, State.LOST)
-"""The states of a target whose last judged test failed."""
+"""The states of a target that fails, or whose recovery is not certain yet (`passes_per_recovery`)."""
 
 
 class AlertEvent(StrEnum):

@@ -11,7 +11,7 @@ BUCKET_RATIO = 1.1
 """A bucket of round-trip times is a tenth wider than the one before it, so percentiles by them are within 5 %."""
 
 LOWEST_BUCKET, HIGHEST_BUCKET = -100, 400
-"""From less than a nanosecond to some thousand years."""
+"""In ms as powers of the ratio: from a tenth of a microsecond to a million years."""
 
 PERCENTILES = (0.5, 0.95, 0.99)
 

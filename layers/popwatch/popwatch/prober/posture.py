@@ -34,7 +34,7 @@ from popwatch.prober.tls import TlsEngine, can_offer, old_context
 from popwatch.prober.x509 import names_of, parse
 
 POP3_PORT, POP3S_PORT = 110, 995
-"""The two ports of POP3: in the clear with STLS (RFC 2595), and TLS from the first byte (RFC 8314 section 3.3)."""
+"""The two ports of POP3: in the clear with STLS (RFC 2595), and TLS from the first byte (RFC 8314 section 3.1)."""
 
 CAPABILITY_SHOWN = 80
 """Characters of a capability with its arguments."""
