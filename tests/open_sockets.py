@@ -17,7 +17,11 @@ DESCRIPTORS = Path("/proc/self/fd")
 
 def descriptors() -> dict[int, str]:
     """The descriptors that this process has open, each with what it is: a path, or the kind and the inode."""
-    return dict(_open())
+    found = {}
+    for entry in DESCRIPTORS.iterdir():
+        with suppress(OSError):  # that of this listing is closed by now, and so may others be
+            found[int(entry.name)] = str(entry.readlink())
+    return found
 
 
 def left_open(before: Mapping[int, str], *, seconds: float = 300) -> list[str]:
@@ -28,12 +32,6 @@ def left_open(before: Mapping[int, str], *, seconds: float = 300) -> list[str]:
     if len(found) <= len(before):
         return []
     return [_described(number, what) for number, what in found.items() if before.get(number) != what]
-
-
-def _open() -> Iterator[tuple[int, str]]:
-    for entry in DESCRIPTORS.iterdir():
-        with suppress(OSError):  # that of this listing is closed by now, and so may others be
-            yield int(entry.name), str(entry.readlink())
 
 
 def _described(descriptor: int, what: str) -> str:

@@ -289,7 +289,7 @@ def change_of(before: PostureSummary | None, posture: Posture) -> PostureChange:
     fixed = set(finding_names(before)) - set(finding_names(posture.kept_after(before)))
     return PostureChange(
         posture,
-        tuple(f"{it.kind} {it.about}".strip() for it in worse(before, posture)),
+        tuple(_name_of(it.kind, it.about) for it in worse(before, posture)),
         tuple(name for name in finding_names(before) if name in fixed),
     )
 
@@ -532,7 +532,11 @@ def worse(before: PostureSummary, posture: Posture) -> list[PostureFinding]:
 
 def finding_names(summary: PostureSummary) -> list[str]:
     """What a summary shows by itself: kinds of findings, each with the mechanism or the port that it is about."""
-    return [f"{kind} {about}".strip() for kind, about in _kinds_found(summary)]
+    return [_name_of(*found) for found in _kinds_found(summary)]
+
+
+def _name_of(kind: PostureFindingKind, about: str) -> str:
+    return f"{kind} {about}".strip()
 
 
 def pending_text(found: PostureFinding) -> str:
@@ -586,11 +590,9 @@ def is_shown(pending: str, posture: Posture, kept: PostureSummary) -> bool:
 def as_shown(pending: str, posture: Posture) -> str:
     """A change that a record has, as a posture that shows it does: why a chain is not trusted, and how STLS fails."""
     kind, _, about = pending.partition(":")
-    return (
-        pending_text(_finding_of(posture, PostureFindingKind(kind), about, changed=True))
-        if kind in _SHOWN_AS
-        else pending
-    )
+    if kind not in _SHOWN_AS:
+        return pending
+    return pending_text(_finding_of(posture, PostureFindingKind(kind), about, changed=True))
 
 
 def _finding_of(posture: Posture, kind: PostureFindingKind, about: str, *, changed: bool) -> PostureFinding:

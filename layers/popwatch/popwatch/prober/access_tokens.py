@@ -3,7 +3,7 @@
 RFC 6749 section 4.4; as Microsoft has it: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 
 A token is fetched in a thread, so that tests do not wait for a slow endpoint: whoever asks waits for a few seconds at
-most, and only if there is no token that is still valid. A token is fetched again some minutes before it expires. Once
+most, and only if the token has expired or is missing. A token is fetched again some minutes before it expires. Once
 it is connected, all of a request has one deadline; the certificate is always verified; a redirect is not
 followed, as it would take the client's secret elsewhere; and no proxy of the environment is used. What a server answers
 gets out only as a token or as a code.
